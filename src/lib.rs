@@ -1,1 +1,24 @@
-//! voxd
+//! `voxd` delivers voice: it takes voice events off SQS, places AI phone calls, and records every outcome in Postgres.
+//!
+//! The rooms, from the top floor down. Imports go downwards only (a test reads the `use crate::` lines and holds this);
+//! siblings among the edges do not know each other.
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | wiring | [`app`], [`cli`] |
+//! | surfaces | [`http`], [`sim`], [`dev`] |
+//! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`] |
+//! | edges | [`queue`], [`store`], [`platforms`] |
+//! | nouns and rules, no I/O | [`call`], [`job`] |
+//! | ground | [`config`], [`telemetry`], [`clock`], [`retry`], [`lifecycle`], [`text`] |
+
+pub mod call;
+pub mod clock;
+pub mod config;
+pub mod job;
+pub mod lifecycle;
+pub mod platforms;
+pub mod retry;
+pub mod sim;
+pub mod telemetry;
+pub mod text;

@@ -1,0 +1,238 @@
+//! Configuration, read once, by section, into what the program uses.
+//!
+//! `default.toml` is the reference and cannot go stale: it is parsed by the same types. Over it lie a file and then the
+//! environment. Every error names the key, where it came from, and what would have been accepted.
+
+pub mod duration;
+mod load;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, DEFAULTS, Environment};
+pub use secret::Secret;
+
+/// All settings. See `default.toml` for what each one means.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub worker: Worker,
+    pub queue: Queue,
+    pub database: Database,
+    pub http: Http,
+    pub delivery: Delivery,
+    pub reconcile: Reconcile,
+    pub poller: Poller,
+    pub policy: Policy,
+    pub outcomes: Outcomes,
+    pub egress: Egress,
+    pub telemetry: Telemetry,
+    pub platforms: BTreeMap<String, PlatformConfig>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    pub roles: Vec<Role>,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub lease: Duration,
+    pub max_backlog: usize,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub sweep_interval: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Worker,
+    Http,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    pub urls: Vec<String>,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub wait: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub visibility: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub request_timeout: Duration,
+    pub max_pollers: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: Secret,
+    pub max_connections: u32,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub connect_timeout: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub deadline: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub statement_timeout: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub lock_timeout: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub idle_in_transaction_timeout: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub max_lifetime: Duration,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub bind: SocketAddr,
+    /// Empty: none.
+    pub public_url: String,
+    pub max_connections: usize,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub header_timeout: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    pub max_send_tries: u32,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub resend_initial: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub resend_max: Duration,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reconcile {
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub margin: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub listing_interval: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub give_up_after: Duration,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Poller {
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub interval: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub max_interval: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub give_up_after: Duration,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    pub countries: Vec<String>,
+    /// `HH:MM-HH:MM`, or empty.
+    pub calling_window: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Outcomes {
+    pub queue: String,
+    pub signing_secret: Secret,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub request_timeout: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub retry_initial: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub retry_max: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub give_up_after: Duration,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    pub allow_private_addresses: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    pub log_format: LogFormat,
+    pub otlp_endpoint: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// `pretty` where standard error is a terminal, else `json`.
+    Auto,
+    Pretty,
+    Json,
+}
+
+/// One platform account.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformConfig {
+    pub base_url: url::Url,
+    pub api_key: Secret,
+    pub webhook_secret: Vec<Secret>,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub request_timeout: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub connect_timeout: Duration,
+    pub max_concurrent_requests: usize,
+    pub calls_per_second: f64,
+    pub max_live_calls: u32,
+}
+
+impl Config {
+    /// Reads the defaults, then `file`, then `environment`. Values that types cannot judge are checked too.
+    pub fn load(file: Option<&std::path::Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        load::load(file, environment)
+    }
+
+    pub fn has_role(&self, role: Role) -> bool {
+        self.worker.roles.contains(&role)
+    }
+
+    /// The public address without a trailing slash, where there is one.
+    pub fn public_url(&self) -> Option<&str> {
+        Some(self.http.public_url.trim_end_matches('/')).filter(|url| !url.is_empty())
+    }
+}

@@ -1,0 +1,179 @@
+//! The types of a job.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::call::status::text_enum;
+use crate::call::{Lead, VoiceConfig};
+
+/// What names a job for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct JobKey {
+    /// Empty where the producer gives none.
+    pub source: String,
+    pub id: String,
+}
+
+/// SHA-256 over `type` and `data` as parsed JSON in canonical order: a repeat has the same, a reused key another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentHash(pub [u8; 32]);
+
+/// A valid job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub key: JobKey,
+    pub content_hash: ContentHash,
+    pub kind: JobKind,
+    /// W3C trace context of the producer, where it sent one.
+    pub traceparent: Option<String>,
+}
+
+/// By event type.
+#[derive(Debug, Clone)]
+pub enum JobKind {
+    /// `voice.call.requested`
+    Call(Box<CallData>),
+    /// `voice.call.cancel_requested`
+    Cancel(CancelData),
+    /// `voice.audio.transcribe_requested`; `data` as it came.
+    Transcribe(Value),
+    /// `voice.speech.synthesize_requested`; `data` as it came.
+    Synthesize(Value),
+}
+
+impl JobKind {
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            JobKind::Call(_) => "voice.call.requested",
+            JobKind::Cancel(_) => "voice.call.cancel_requested",
+            JobKind::Transcribe(_) => "voice.audio.transcribe_requested",
+            JobKind::Synthesize(_) => "voice.speech.synthesize_requested",
+        }
+    }
+}
+
+/// `data` of `voice.call.requested`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallData {
+    /// What the agent is to say or do; else the voice configuration's content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    #[serde(default)]
+    pub message_type: MessageType,
+    pub lead: Lead,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
+    pub voice_config: VoiceConfigRef,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    /// Not sent before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<DateTime<Utc>>,
+    /// Not sent after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+text_enum! {
+    /// Why the person is called.
+    MessageType {
+        Regular = "regular",
+        Reminder = "reminder",
+        FollowUp = "follow_up",
+        Marketing = "marketing",
+        Transactional = "transactional",
+    }
+}
+
+impl Default for MessageType {
+    fn default() -> Self {
+        Self::Regular
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub id: String,
+}
+
+/// A stored configuration's name, or one inline.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum VoiceConfigRef {
+    Name(String),
+    Inline(Box<VoiceConfig>),
+}
+
+/// Written by hand so that an error inside an inline configuration keeps its own words and path
+/// (`untagged` would say "did not match any variant").
+impl<'de> Deserialize<'de> for VoiceConfigRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = VoiceConfigRef;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a stored voice configuration, or an inline object")
+            }
+            fn visit_str<E>(self, name: &str) -> Result<VoiceConfigRef, E> {
+                Ok(VoiceConfigRef::Name(name.to_owned()))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<VoiceConfigRef, A::Error> {
+                VoiceConfig::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    .map(|config| VoiceConfigRef::Inline(Box::new(config)))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// `data` of `voice.call.cancel_requested`: the call by its id, or by the key of the job that asked for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelData {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+text_enum! {
+    /// Why a message was rejected: `rejected_messages.reason` and the attribute `voxd.reason`.
+    RejectReason {
+        NotUtf8 = "not_utf8",
+        NotJson = "not_json",
+        /// Breaks the schema; unknown fields and bad numbers too.
+        Schema = "schema",
+        UnknownType = "unknown_type",
+        TooLarge = "too_large",
+        /// The same source and id came with another type or data.
+        KeyReused = "key_reused",
+    }
+}
+
+/// Why a message is not a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    pub reason: RejectReason,
+    /// JSON pointer into the message; empty for the whole.
+    pub field_path: String,
+    /// What was wrong, what was expected.
+    pub detail: String,
+    /// As far as they could be read.
+    pub source: Option<String>,
+    pub event_id: Option<String>,
+}
+
+impl Rejection {
+    /// The attribute `voxd.detail`: `POINTER: what was wrong, what was expected`.
+    pub fn detail_attribute(&self) -> String {
+        format!("{}: {}", self.field_path, self.detail)
+    }
+}
