@@ -61,8 +61,9 @@ pub struct CallData {
     /// What the agent is to say or do; else the voice configuration's content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    #[serde(default)]
-    pub message_type: MessageType,
+    /// The producer's own kind of message, e.g. `regular`, `reminder`: 1 to 64 characters, kept with the thread message.
+    #[serde(default = "default_message_type")]
+    pub message_type: String,
     pub lead: Lead,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
@@ -77,21 +78,8 @@ pub struct CallData {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-text_enum! {
-    /// Why the person is called.
-    MessageType {
-        Regular = "regular",
-        Reminder = "reminder",
-        FollowUp = "follow_up",
-        Marketing = "marketing",
-        Transactional = "transactional",
-    }
-}
-
-impl Default for MessageType {
-    fn default() -> Self {
-        Self::Regular
-    }
+fn default_message_type() -> String {
+    "regular".into()
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

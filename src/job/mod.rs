@@ -2,6 +2,4 @@
 
 pub mod event;
 
-pub use event::{
-    CallData, CancelData, ContentHash, Job, JobKey, JobKind, MessageType, RejectReason, Rejection, VoiceConfigRef,
-};
+pub use event::{CallData, CancelData, ContentHash, Job, JobKey, JobKind, RejectReason, Rejection, VoiceConfigRef};
