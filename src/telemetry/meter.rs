@@ -56,6 +56,12 @@ impl<const N: usize> Gauge<N> {
         let key = self.0.key(labels);
         metrics::with_recorder(|recorder| recorder.register_gauge(&key, &METADATA)).set(value);
     }
+
+    /// Raises, or lowers by a negative number.
+    pub fn add(&self, labels: [&str; N], change: f64) {
+        let key = self.0.key(labels);
+        metrics::with_recorder(|recorder| recorder.register_gauge(&key, &METADATA)).increment(change);
+    }
 }
 
 impl<const N: usize> Histogram<N> {
