@@ -35,9 +35,11 @@ text_enum! {
 #[serde(deny_unknown_fields)]
 pub struct VoiceConfig {
     /// Platform name, e.g. `bland_ai`.
+    #[schemars(length(min = 1, max = 128))]
     pub platform: String,
     /// Tried in this order after a definite refusal or a proven non-send, never in doubt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
     pub fallback_platforms: Vec<String>,
     /// The number that calls, E.164.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,10 +47,13 @@ pub struct VoiceConfig {
     pub from_number: Option<PhoneNumber>,
     /// Used where the job brings no content of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50_000))]
     pub content: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub voice_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub language: Option<String>,
     /// Minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,12 +127,16 @@ pub struct RetryBackoff {
     #[schemars(with = "String")]
     #[schema(value_type = String)]
     pub initial: Duration,
+    #[schemars(range(min = 1.0, max = 100.0))]
     pub factor: f64,
     #[serde(with = "crate::config::duration")]
     #[schemars(with = "String")]
     #[schema(value_type = String)]
     pub max: Duration,
 }
+
+/// Of a retry's back-off: beyond it a call is another call.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Default for RetryBackoff {
     fn default() -> Self {
@@ -224,6 +233,13 @@ impl VoiceConfig {
             if !(1.0..=100.0).contains(&retry.backoff.factor) {
                 let message = format!("{} is out of range, expected 1 to 100", retry.backoff.factor);
                 problems.push(FieldError::new("/retry/backoff/factor", message));
+            }
+            for (field, wait) in [("initial", retry.backoff.initial), ("max", retry.backoff.max)] {
+                if wait > LONGEST_WAIT {
+                    let message =
+                        format!("{} is too long, expected at most 30days", crate::config::duration::format(wait));
+                    problems.push(FieldError::new(format!("/retry/backoff/{field}"), message));
+                }
             }
         }
         if let Some(window) = &self.calling_window

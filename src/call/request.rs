@@ -12,9 +12,11 @@ use super::phone::PhoneNumber;
 #[serde(deny_unknown_fields)]
 pub struct Lead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub id: Option<String>,
     pub phone_number: PhoneNumber,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub name: Option<String>,
     /// IANA time zone, e.g. `America/Los_Angeles`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

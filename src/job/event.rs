@@ -43,6 +43,14 @@ pub enum JobKind {
     Synthesize(Value),
 }
 
+/// All event types, as they stand in `type`.
+pub const EVENT_TYPES: &[&str] = &[
+    "voice.call.requested",
+    "voice.call.cancel_requested",
+    "voice.audio.transcribe_requested",
+    "voice.speech.synthesize_requested",
+];
+
 impl JobKind {
     pub fn event_type(&self) -> &'static str {
         match self {
@@ -60,14 +68,17 @@ impl JobKind {
 pub struct CallData {
     /// What the agent is to say or do; else the voice configuration's content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50_000))]
     pub content: Option<String>,
     /// The producer's own kind of message, e.g. `regular`, `reminder`: 1 to 64 characters, kept with the thread message.
     #[serde(default = "default_message_type")]
+    #[schemars(length(min = 1, max = 64))]
     pub message_type: String,
     pub lead: Lead,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
     pub voice_config: VoiceConfigRef,
+    /// The producer's own facts, at most 16 KiB; they come back with every outcome.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
     /// Not sent before this time.
@@ -85,6 +96,7 @@ fn default_message_type() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
+    #[schemars(length(min = 1, max = 256))]
     pub id: String,
 }
 
@@ -92,7 +104,7 @@ pub struct User {
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum VoiceConfigRef {
-    Name(String),
+    Name(#[schemars(length(min = 1, max = 128))] String),
     Inline(Box<VoiceConfig>),
 }
 
@@ -121,14 +133,21 @@ impl<'de> Deserialize<'de> for VoiceConfigRef {
 /// `data` of `voice.call.cancel_requested`: the call by its id, or by the key of the job that asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["call_id"], "properties": {"source": false, "id": false}}, {"required": ["id"], "properties": {"call_id": false}}]))]
 pub struct CancelData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_id: Option<Uuid>,
+    /// Without `call_id`: the source of the job that asked for the call; absent where that job had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub source: Option<String>,
+    /// Without `call_id`: the id of the job that asked for the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub id: Option<String>,
+    /// For the call's timeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
     pub reason: Option<String>,
 }
 

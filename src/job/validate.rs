@@ -1,0 +1,131 @@
+//! What types cannot say about a job's data. All problems at once, with pointers relative to the data.
+
+use std::collections::HashSet;
+use std::str::FromStr as _;
+
+use chrono::{DateTime, Datelike as _, Utc};
+
+use super::event::{CallData, CancelData, VoiceConfigRef};
+use crate::call::{FieldError, VoiceConfig};
+
+/// Far more than any platform speaks; each platform's own limit is checked before sending.
+pub(super) const MAX_CONTENT_CHARS: usize = 50_000;
+/// Ids of leads and users, names.
+pub(super) const MAX_ID_CHARS: usize = 256;
+pub(super) const MAX_MESSAGE_TYPE_CHARS: usize = 64;
+/// Names of stored voice configurations and of platforms.
+pub(super) const MAX_CONFIG_NAME_CHARS: usize = 128;
+pub(super) const MAX_REASON_CHARS: usize = 500;
+/// As compact JSON.
+pub(super) const MAX_METADATA_BYTES: usize = 16 * 1024;
+const MAX_FALLBACKS: usize = 8;
+
+pub(super) fn call(data: &CallData) -> Vec<FieldError> {
+    let mut problems = Problems::default();
+    problems.text("/content", data.content.as_deref(), MAX_CONTENT_CHARS);
+    problems.text("/message_type", Some(&data.message_type), MAX_MESSAGE_TYPE_CHARS);
+    problems.text("/lead/id", data.lead.id.as_deref(), MAX_ID_CHARS);
+    problems.text("/lead/name", data.lead.name.as_deref(), MAX_ID_CHARS);
+    if let Some(zone) = &data.lead.timezone
+        && chrono_tz::Tz::from_str(zone).is_err()
+    {
+        let hint = crate::text::nearest_hint(zone, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
+        problems.add(
+            "/lead/timezone",
+            format!("{zone:?} is not an IANA time zone{hint}, expected e.g. \"America/Chicago\""),
+        );
+    }
+    problems.text("/user/id", data.user.as_ref().map(|user| user.id.as_str()), MAX_ID_CHARS);
+    match &data.voice_config {
+        VoiceConfigRef::Name(name) => problems.text("/voice_config", Some(name), MAX_CONFIG_NAME_CHARS),
+        VoiceConfigRef::Inline(config) => {
+            problems.0.extend(check_voice_config(config).into_iter().map(|problem| problem.below("/voice_config")));
+        }
+    }
+    let metadata_bytes = serde_json::to_vec(&data.metadata).map_or(0, |bytes| bytes.len());
+    if metadata_bytes > MAX_METADATA_BYTES {
+        problems.add("/metadata", format!("has {metadata_bytes} bytes, expected at most {MAX_METADATA_BYTES}"));
+    }
+    problems.time("/not_before", data.not_before);
+    problems.time("/expires_at", data.expires_at);
+    if let (Some(from), Some(until)) = (data.not_before, data.expires_at)
+        && until <= from
+    {
+        problems.add("/expires_at", "is not after not_before, expected a later time".into());
+    }
+    problems.0
+}
+
+pub(super) fn cancel(data: &CancelData) -> Vec<FieldError> {
+    let mut problems = Problems::default();
+    match (&data.call_id, &data.source, &data.id) {
+        (Some(_), None, None) | (None, _, Some(_)) => {}
+        (Some(_), ..) => {
+            problems.add("/call_id", "stands beside source or id, expected one way to name the call".into())
+        }
+        (None, ..) => problems.add("/id", "is missing, expected call_id, or the id (and source) of the job".into()),
+    }
+    problems.text("/id", data.id.as_deref(), MAX_ID_CHARS);
+    if let Some(source) = data.source.as_deref().filter(|source| !source.is_empty()) {
+        problems.text("/source", Some(source), MAX_ID_CHARS);
+    }
+    problems.text("/reason", data.reason.as_deref(), MAX_REASON_CHARS);
+    problems.0
+}
+
+/// A voice configuration, inline or to be stored: lengths, ranges, and [`VoiceConfig::problems`]. Whether its platforms
+/// exist and know the options is the platforms' to say.
+pub fn check_voice_config(config: &VoiceConfig) -> Vec<FieldError> {
+    let mut problems = Problems::default();
+    problems.text("/platform", Some(&config.platform), MAX_CONFIG_NAME_CHARS);
+    if config.fallback_platforms.len() > MAX_FALLBACKS {
+        let detail = format!("has {} entries, expected at most {MAX_FALLBACKS}", config.fallback_platforms.len());
+        problems.add("/fallback_platforms", detail);
+    }
+    let mut seen = HashSet::from([config.platform.as_str()]);
+    for (n, platform) in config.fallback_platforms.iter().enumerate() {
+        problems.text(&format!("/fallback_platforms/{n}"), Some(platform), MAX_CONFIG_NAME_CHARS);
+        if !seen.insert(platform) {
+            problems.add(&format!("/fallback_platforms/{n}"), format!("{platform:?} is named twice, expected once"));
+        }
+    }
+    problems.text("/content", config.content.as_deref(), MAX_CONTENT_CHARS);
+    problems.text("/voice_id", config.voice_id.as_deref(), MAX_ID_CHARS);
+    problems.text("/language", config.language.as_deref(), MAX_CONFIG_NAME_CHARS);
+    if let Some(url) = config.webhook_config.as_ref().and_then(|webhook| webhook.url.as_ref())
+        && !matches!(url.scheme(), "https" | "http")
+    {
+        let detail = format!("has the scheme {:?}, expected https", url.scheme());
+        problems.add("/webhook_config/url", detail);
+    }
+    problems.0.extend(config.problems());
+    problems.0
+}
+
+#[derive(Default)]
+struct Problems(Vec<FieldError>);
+
+impl Problems {
+    fn add(&mut self, pointer: &str, detail: String) {
+        self.0.push(FieldError::new(pointer, detail));
+    }
+
+    fn text(&mut self, pointer: &str, text: Option<&str>, max_chars: usize) {
+        let Some(text) = text else { return };
+        let found = match text.chars().count() {
+            0 => "is empty".to_owned(),
+            n if n > max_chars => format!("has {n} characters"),
+            _ => return,
+        };
+        self.add(pointer, format!("{found}, expected text of 1 to {max_chars} characters"));
+    }
+
+    /// Postgres and most clients agree on these years.
+    fn time(&mut self, pointer: &str, time: Option<DateTime<Utc>>) {
+        if let Some(time) = time
+            && !(1970..=9999).contains(&time.year())
+        {
+            self.add(pointer, format!("is in the year {}, expected 1970 to 9999", time.year()));
+        }
+    }
+}
