@@ -4,8 +4,12 @@
 //! into a verdict. It never retries a create request, never follows a redirect, and never decides what a doubt is worth:
 //! that is `delivery`'s and `reconcile`'s duty. Parsers are tolerant and take every outside answer as hostile.
 
+pub mod bland;
 pub mod create;
+pub mod read;
 pub mod registry;
+mod rules;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +21,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::call::{AttemptState, CallRequest, CallUpdate, FieldError, PhoneNumber, Verdict};
+use crate::clock;
 pub use create::SendPermit;
 pub use registry::PlatformRegistry;
 
@@ -225,6 +230,15 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// Runs one request to a platform and records how long it took.
+async fn timed<T>(platform: &'static str, operation: &'static str, request: impl Future<Output = T>) -> T {
+    let started = clock::monotonic();
+    let result = request.await;
+    metrics::histogram!("voxd_platform_request_seconds", "platform" => platform, "operation" => operation)
+        .record((clock::monotonic() - started).as_secs_f64());
+    result
 }
 
 impl SendError {

@@ -10,7 +10,7 @@ use crate::config::{Config, PlatformConfig};
 pub type Constructor = fn(&PlatformConfig) -> Result<Arc<dyn Platform>, String>;
 
 /// One line per platform: a name and how to make it.
-pub const REGISTERED: &[(&str, Constructor)] = &[];
+pub const REGISTERED: &[(&str, Constructor)] = &[(super::bland::NAME, super::bland::from_config)];
 
 /// The platforms that are on, and why the others are off.
 #[derive(Clone, Default)]
