@@ -20,5 +20,6 @@ pub mod lifecycle;
 pub mod platforms;
 pub mod retry;
 pub mod sim;
+pub mod store;
 pub mod telemetry;
 pub mod text;

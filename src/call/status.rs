@@ -3,12 +3,10 @@
 //! Forward jumps are legal (an early webhook may take `sending` straight to an outcome); backward moves never are. The
 //! functions `legal_call_transition` and `legal_attempt_transition` in Postgres hold the same table, and a test compares.
 
-use serde::{Deserialize, Serialize};
-
 macro_rules! text_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::serde::Serialize, ::serde::Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
         pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
         impl $name {
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
@@ -20,7 +18,7 @@ macro_rules! text_enum {
         }
         impl std::str::FromStr for $name {
             type Err = String;
-            fn from_str(text: &str) -> Result<Self, String> {
+            fn from_str(text: &str) -> ::std::result::Result<Self, String> {
                 match text {
                     $($text => Ok($name::$variant),)+
                     _ => Err(format!("{text:?} is not one of {}", [$($text),+].join(", "))),

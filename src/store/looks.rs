@@ -1,0 +1,282 @@
+//! Looking at live attempts: which are due to be looked up (in doubt) or polled (placed), and what a look that found
+//! nothing means.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Result, Store};
+use crate::call::{AttemptState, PhoneNumber};
+
+/// An attempt whose turn it is.
+#[derive(Debug, Clone)]
+pub struct DueLook {
+    pub attempt_id: Uuid,
+    pub call_id: Uuid,
+    pub platform: String,
+    pub platform_call_id: Option<String>,
+    pub state: AttemptState,
+    pub to: PhoneNumber,
+    pub from: Option<PhoneNumber>,
+    pub committed_at: DateTime<Utc>,
+    pub settled_at: DateTime<Utc>,
+    /// By the database's clock at the claim: no sender can be at work any more.
+    pub settled: bool,
+    pub age: Duration,
+    pub looks: u32,
+    pub cancel_requested: bool,
+    pub end_requested: bool,
+}
+
+/// What a look at a doubtful attempt led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoubtStep {
+    /// Looks again later.
+    Waiting,
+    /// Proven absent, and the call's policy sends again.
+    Redial,
+    /// Parked for an operator.
+    Unknown,
+    /// Somebody else settled it meanwhile.
+    Settled,
+}
+
+impl Store {
+    /// Claims attempts that are due, each for `hold`, after which an unfinished look is due again.
+    pub async fn claim_looks(&self, hold: Duration, limit: usize) -> Result<Vec<DueLook>> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            let rows = sqlx::query!(
+                r#"
+                with due as (
+                    select id from call_attempts
+                    where next_look_at <= clock_timestamp() and state in ('in_doubt', 'placed', 'ringing', 'in_progress')
+                    order by next_look_at limit $2 for no key update skip locked
+                )
+                update call_attempts a set next_look_at = clock_timestamp() + make_interval(secs => $1), looks = a.looks + 1
+                from due join call_attempts d on d.id = due.id join calls c on c.id = d.call_id
+                where a.id = due.id
+                returning a.id, a.call_id, a.platform, a.platform_call_id, a.state, a.to_number, a.from_number, a.committed_at, a.settled_at,
+                    clock_timestamp() > a.settled_at as "settled!",
+                    extract(epoch from clock_timestamp() - a.committed_at)::float8 as "age!", a.looks,
+                    c.cancel_requested_at is not null as "cancel_requested!", a.end_requested_at is not null as "end_requested!"
+                "#,
+                hold.as_secs_f64(),
+                limit as i64,
+            )
+            .fetch_all(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(rows
+                .into_iter()
+                .filter_map(|row| {
+                    Some(DueLook {
+                        attempt_id: row.id,
+                        call_id: row.call_id,
+                        platform: row.platform,
+                        platform_call_id: row.platform_call_id,
+                        state: row.state.parse().ok()?,
+                        to: PhoneNumber::from_trusted(row.to_number),
+                        from: row.from_number.map(PhoneNumber::from_trusted),
+                        committed_at: row.committed_at,
+                        settled_at: row.settled_at,
+                        settled: row.settled,
+                        age: Duration::from_secs_f64(row.age.max(0.0)),
+                        looks: row.looks as u32,
+                        cancel_requested: row.cancel_requested,
+                        end_requested: row.end_requested,
+                    })
+                })
+                .collect())
+        })
+        .await
+    }
+
+    /// The next look at an attempt that is still live.
+    pub async fn look_again(&self, attempt_id: Uuid, wait: Duration) -> Result<()> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            sqlx::query!(
+                "update call_attempts set next_look_at = clock_timestamp() + make_interval(secs => $2)
+                 where id = $1 and state in ('in_doubt', 'placed', 'ringing', 'in_progress')",
+                attempt_id,
+                wait.as_secs_f64(),
+            )
+            .execute(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(())
+        })
+        .await
+    }
+
+    /// The platform was told to end the call.
+    pub async fn note_end_requested(&self, attempt_id: Uuid, result: &str) -> Result<()> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            sqlx::query!(
+                r#"with ended as (
+                       update call_attempts set end_requested_at = clock_timestamp() where id = $1 returning call_id, id
+                   )
+                   insert into call_events (call_id, attempt_id, kind, source, detail)
+                   select call_id, id, 'end_requested', 'poller', jsonb_build_object('result', $2::text) from ended"#,
+                attempt_id,
+                result,
+            )
+            .execute(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(())
+        })
+        .await
+    }
+
+    /// A complete listing that began after `settled_at` did not hold the call. The second one at least `interval` after the
+    /// first proves absence; the call's policy says what that is worth.
+    pub async fn note_absence(&self, attempt_id: Uuid, evidence: &Value, interval: Duration) -> Result<DoubtStep> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+            let Some(row) = sqlx::query!(
+                r#"select c.id as call_id, c.request->'voice_config'->>'redial' as redial, c.cancel_requested_at is not null as "cancelled!",
+                          a.absences, a.last_absence_at is null or a.last_absence_at <= clock_timestamp() - make_interval(secs => $2) as "far_enough!",
+                          coalesce(a.reason, '') as "reason!", a.n, c.status
+                   from call_attempts a join calls c on c.id = a.call_id
+                   where a.id = $1 and a.state = 'in_doubt' for no key update"#,
+                attempt_id,
+                interval.as_secs_f64(),
+            )
+            .fetch_optional(&mut *tx)
+            .await?
+            else {
+                return Ok(DoubtStep::Settled);
+            };
+            let absences = row.absences + i32::from(row.far_enough);
+            sqlx::query!(
+                "update call_attempts
+                 set absences = $2, last_absence_at = case when $3 then clock_timestamp() else last_absence_at end,
+                     evidence = case when $3 then coalesce(evidence, '[]') || jsonb_build_array($4::jsonb) else evidence end,
+                     next_look_at = coalesce(case when $3 then clock_timestamp() else last_absence_at end, clock_timestamp()) + make_interval(secs => $5)
+                 where id = $1",
+                attempt_id,
+                absences,
+                row.far_enough,
+                evidence,
+                interval.as_secs_f64(),
+            )
+            .execute(&mut *tx)
+            .await?;
+            let detail = serde_json::json!({ "result": "absent", "complete_listings": absences, "evidence": evidence });
+            note_look(&mut tx, row.call_id, attempt_id, &detail).await?;
+            // An answer that said "accepted" without a readable id is presumed placed, whatever a listing says.
+            let presumed_placed = row.reason == "no_call_id";
+            let step = if absences < 2 {
+                DoubtStep::Waiting
+            } else if row.redial.as_deref() == Some("after_proof") && !presumed_placed {
+                let because = format!("absence of attempt {} proven by {absences} complete listings", row.n);
+                let status = if row.cancelled { "cancelled" } else { "scheduled" };
+                sqlx::query!("update call_attempts set state = 'absent', ended_at = clock_timestamp(), next_look_at = null where id = $1", attempt_id)
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query!(
+                    "update calls set status = $2, status_reason = 'redial', status_detail = $3, status_source = 'reconciler', next_because = $3,
+                         scheduled_for = clock_timestamp(), fence = fence + 1, lease_owner = null, lease_until = null
+                     where id = $1 and status = 'in_doubt'",
+                    row.call_id,
+                    status,
+                    because,
+                )
+                .execute(&mut *tx)
+                .await?;
+                DoubtStep::Redial
+            } else {
+                let reason = if presumed_placed { "presumed_placed" } else { "absent_not_redialled" };
+                park(&mut tx, row.call_id, attempt_id, reason, "looked for and not found; the call's redial policy leaves it to an operator").await?;
+                DoubtStep::Unknown
+            };
+            tx.commit().await?;
+            conn.done();
+            Ok(step)
+        })
+        .await
+    }
+
+    /// A look that proved nothing. After `give_up_after` of doubt the call is parked as `unknown`.
+    pub async fn note_inconclusive(
+        &self,
+        attempt_id: Uuid,
+        why: &str,
+        wait: Duration,
+        give_up_after: Duration,
+    ) -> Result<DoubtStep> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+            let Some(row) = sqlx::query!(
+                r#"select c.id as call_id, a.settled_at < clock_timestamp() - make_interval(secs => $2) as "too_long!"
+                   from call_attempts a join calls c on c.id = a.call_id where a.id = $1 and a.state = 'in_doubt' for no key update"#,
+                attempt_id,
+                give_up_after.as_secs_f64(),
+            )
+            .fetch_optional(&mut *tx)
+            .await?
+            else {
+                return Ok(DoubtStep::Settled);
+            };
+            sqlx::query!(
+                "update call_attempts set next_look_at = clock_timestamp() + make_interval(secs => $2) where id = $1",
+                attempt_id,
+                wait.as_secs_f64(),
+            )
+            .execute(&mut *tx)
+            .await?;
+            let step = if row.too_long {
+                note_look(&mut tx, row.call_id, attempt_id, &serde_json::json!({ "result": "inconclusive", "why": why })).await?;
+                park(&mut tx, row.call_id, attempt_id, "look_up_inconclusive", why).await?;
+                DoubtStep::Unknown
+            } else {
+                DoubtStep::Waiting
+            };
+            tx.commit().await?;
+            conn.done();
+            Ok(step)
+        })
+        .await
+    }
+}
+
+async fn note_look(conn: &mut sqlx::PgConnection, call_id: Uuid, attempt_id: Uuid, detail: &Value) -> Result<()> {
+    sqlx::query!(
+        "insert into call_events (call_id, attempt_id, kind, source, detail) values ($1, $2, 'look_up', 'reconciler', $3)",
+        call_id,
+        attempt_id,
+        detail,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn park(
+    conn: &mut sqlx::PgConnection,
+    call_id: Uuid,
+    attempt_id: Uuid,
+    reason: &str,
+    detail: &str,
+) -> Result<()> {
+    sqlx::query!("update call_attempts set state = 'unknown', next_look_at = null where id = $1", attempt_id)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!(
+        "update calls set status = 'unknown', status_reason = $2, status_detail = $3, status_source = 'reconciler'
+         where id = $1 and status = 'in_doubt'",
+        call_id,
+        reason,
+        detail,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
