@@ -15,6 +15,7 @@
 pub mod call;
 pub mod clock;
 pub mod config;
+pub mod dev;
 pub mod job;
 pub mod lifecycle;
 pub mod platforms;

@@ -1,1 +1,1 @@
-
+mod dev_postgres;
