@@ -1,1 +1,2 @@
 mod dev_postgres;
+mod sqs_contract;
