@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod attempts;
+pub mod inbox;
 pub mod leases;
 pub mod looks;
 pub mod operator;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Result, Store, StoreError};
 use crate::call::config::RetryPolicy;
 use crate::call::{AttemptState, CallStatus, CallUpdate};
+use crate::telemetry::metrics;
 
 /// What an update led to.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,38 +42,37 @@ impl ToldBy {
     }
 }
 
+impl Applied {
+    /// Counts what there is to count. Once per update, after its commit: webhooks, the poller and the reconciler alike.
+    pub fn count(&self, platform: &str, update: &CallUpdate) {
+        match self {
+            Applied::Moved { call_status, .. } if call_status.is_terminal() => {
+                metrics::CALLS_FINISHED.inc([platform, call_status.as_str()]);
+            }
+            Applied::Contradiction { state, .. } => {
+                let claimed = update.state.map_or("other_call", AttemptState::as_str);
+                metrics::CONTRADICTIONS.inc([platform, state.as_str(), claimed]);
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Store {
     /// Moves the attempt and its call along the transition table, fills columns, and queues what follows, in one transaction.
     ///
-    /// `inbox`: the webhook that told it, which is marked as applied in the same transaction. `look_in`: when the platform
-    /// is asked next while the call is live.
+    /// `look_in`: when the platform is asked next while the call is live. Webhooks go through [`Store::apply_webhook`].
     pub async fn apply(
         &self,
         platform: &str,
         update: &CallUpdate,
         told_by: ToldBy,
-        inbox: Option<Uuid>,
         look_in: Duration,
     ) -> Result<Applied> {
         self.unit(async {
             let mut conn = self.conn().await?;
             let mut tx = sqlx::Connection::begin(&mut *conn).await?;
             let applied = apply(&mut tx, platform, update, told_by, look_in).await?;
-            if let Some(inbox) = inbox {
-                let (attempt_id, error) = match &applied {
-                    Applied::NoSuchAttempt => (None, Some("no attempt of ours has this id")),
-                    Applied::Contradiction { attempt_id, .. } => (Some(*attempt_id), Some("contradicts the ledger")),
-                    Applied::Moved { attempt_id, .. } | Applied::Facts { attempt_id, .. } => (Some(*attempt_id), None),
-                };
-                sqlx::query!(
-                    "update webhook_inbox set applied_at = clock_timestamp(), attempt_id = coalesce(attempt_id, $2), error = $3 where id = $1",
-                    inbox,
-                    attempt_id,
-                    error,
-                )
-                .execute(&mut *tx)
-                .await?;
-            }
             tx.commit().await?;
             conn.done();
             Ok(applied)
@@ -95,7 +95,7 @@ struct Known {
     platform_call_id: Option<String>,
 }
 
-async fn apply(
+pub(super) async fn apply(
     tx: &mut sqlx::PgConnection,
     platform: &str,
     update: &CallUpdate,

@@ -116,7 +116,7 @@ catalogue! {
     Counter POLLS: Count = "voxd_poller_polls_total" [platform, result];
 
     // Webhooks
-    /// Webhooks by result: stored, duplicate, bad_signature, unreadable, too_large, off, unmatched, error.
+    /// Webhooks by result: stored, duplicate, bad_signature, unreadable, too_large, off, error; unmatched is a stored one of no call of ours.
     Counter WEBHOOKS: Count = "voxd_webhooks_total" [platform, result];
     /// From the time the platform puts on an event to its being applied here.
     Histogram WEBHOOK_LAG: Seconds = "voxd_webhook_lag_seconds" [platform] SLOW;
