@@ -1,0 +1,88 @@
+# voxd: `make help` lists what there is. Works as root and as an ordinary user.
+#
+# Everything is built in one profile (dev), so that run, test and lint share their work. What the targets install goes
+# into .voxd/ (Python environments) or, for system packages, through .ci/deps.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The committed .sqlx describes the queries: whatever database the shell points at, the build does not ask it.
+unexport DATABASE_URL
+export SQLX_OFFLINE := true
+
+SAY := @printf '\n\033[1m==> %s\033[0m\n'
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: deps ## Installs what is missing, builds, and runs everything on this machine (ARGS="…" for voxd dev)
+	$(SAY) 'building voxd'
+	@cargo build --locked
+	$(SAY) 'voxd dev'
+	@exec target/debug/voxd dev $(ARGS)
+
+.PHONY: deps
+deps: ## Installs missing system packages, or names them
+	@.ci/deps
+
+.PHONY: test
+test: deps .voxd/venv-moto/.done ## All tests (T="name" for some)
+	$(SAY) 'testing'
+	@cargo test --locked -- $(T)
+
+.PHONY: lint
+lint: deps .voxd/venv-lint/.done ## Formatting, clippy, SQL, docs, dependencies, deployment files, house rules
+	$(SAY) 'cargo fmt'
+	@cargo fmt --check
+	$(SAY) 'house rules'
+	@.voxd/venv-lint/bin/python .ci/lint-house
+	$(SAY) 'dependencies'
+	@.voxd/venv-lint/bin/python .ci/lint-deps
+	$(SAY) 'deployment files'
+	@.voxd/venv-lint/bin/python .ci/lint-deploy
+	$(SAY) 'cargo clippy'
+	@cargo clippy --all-targets --locked -- -D warnings
+	$(SAY) 'queries against the migrations'
+	@.ci/sqlx --check
+	$(SAY) 'documentation'
+	@RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+
+.PHONY: chaos
+chaos: deps ## Kills replicas and Postgres under load, then counts (VOXD_TEST_SEED=… to repeat a run)
+	@cargo test --locked --test it chaos -- --ignored --nocapture --test-threads=1
+
+.PHONY: bench
+bench: deps ## Events per second, latency, CPU and memory on this machine
+	@cargo test --locked --release --test it bench -- --ignored --nocapture --test-threads=1
+
+.PHONY: sqlx
+sqlx: deps ## Rewrites .sqlx after a change of SQL, against a throwaway Postgres
+	@.ci/sqlx
+
+.PHONY: fmt
+fmt: ## Formats the code
+	@cargo fmt
+
+.PHONY: docs
+docs: ## Builds the documentation of the code
+	@RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --document-private-items
+	@echo 'target/doc/voxd/index.html'
+
+.PHONY: clean-dev
+clean-dev: ## Drops the data of `voxd dev`
+	@.ci/clean-dev
+
+# Python environments, made anew when their list changes. The mark is made last: one cut short is no environment.
+.voxd/venv-moto/.done: tests/requirements-moto.txt
+.voxd/venv-lint/.done: .ci/requirements-lint.txt
+.voxd/venv-%/.done:
+	$(SAY) 'installing $<'
+	@rm -rf .voxd/venv-$*
+	@mkdir -p .voxd
+	@python3 -m venv .voxd/venv-$*
+	@.voxd/venv-$*/bin/pip install --disable-pip-version-check --quiet --progress-bar off --requirement $<
+	@touch $@
