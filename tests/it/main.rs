@@ -1,2 +1,3 @@
 mod dev_postgres;
+mod platform_contract;
 mod sqs_contract;

@@ -150,14 +150,18 @@ impl Catcher {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/webhooks", listener.local_addr().unwrap());
         let (caught, lifecycle) = (Caught::default(), Lifecycle::new());
-        let router = Router::new().route(
-            "/webhooks/{id}",
-            axum::routing::post(
-                |State(caught): State<Caught>, axum::extract::Path(id): axum::extract::Path<String>, headers, body| async move {
-                    caught.lock().unwrap().entry(id).or_default().push((headers, body));
-                },
-            ),
-        );
+        let router =
+            Router::new().route(
+                "/webhooks/{id}",
+                axum::routing::post(
+                    |State(caught): State<Caught>,
+                     axum::extract::Path(id): axum::extract::Path<String>,
+                     headers,
+                     body| async move {
+                        caught.lock().unwrap().entry(id).or_default().push((headers, body));
+                    },
+                ),
+            );
         let router = router.with_state(caught.clone());
         let life = lifecycle.clone();
         lifecycle.spawn(async move {
@@ -304,7 +308,9 @@ async fn check_story(rig: &Rig, digits: &str, script: &Script) {
     // A platform may not yet know in its webhook what polling finds out.
     let told = last.state.or((script.outcome == Outcome::EndsUnknown).then_some(AttemptState::Failed));
     assert_eq!((told, last.attempt_id), (polled.state, polled.attempt_id), "{digits}");
-    assert_eq!(last.facts, polled.facts, "{digits}");
+    if last.state.is_some() {
+        assert_eq!(last.facts, polled.facts, "{digits}");
+    }
     if script.outcome == Outcome::Completed {
         assert_eq!(last.facts.duration_seconds, Some(6), "{digits}");
         assert!(last.facts.cost.is_some() && last.facts.transcript.is_some(), "{digits}: {:?}", last.facts);
