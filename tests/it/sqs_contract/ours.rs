@@ -199,3 +199,37 @@ async fn speed() {
     lap("receive and delete", started);
     assert_eq!(server.stats().of(Operation::DeleteMessageBatch).messages, u64::from(messages));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_long_polls_miss_nothing_and_take_nothing_twice() {
+    let (server, t) = start().await;
+    let url = t.queue("many", &[]).await;
+    let poll = async || {
+        let mut ids = Vec::new();
+        loop {
+            let got = t.receive(&url, 600, 20).await;
+            if got.iter().any(|message| message.body() == Some("stop")) {
+                return ids;
+            }
+            ids.extend(got.into_iter().filter_map(|message| message.message_id));
+        }
+    };
+    let produce = async {
+        for n in 0..300 {
+            t.send(&url, &n.to_string()).await;
+        }
+        // Each poller ends with its own; a poller takes several at once only when others have none to wait for.
+        while t.counts(&url).await[0] != "0" {}
+        for _ in 0..8 {
+            t.send(&url, "stop").await;
+            while t.counts(&url).await[0] != "0" {}
+        }
+    };
+    let everybody = futures_util::future::join_all((0..8).map(|_| poll()));
+    let all = tokio::time::timeout(Duration::from_secs(15), async { tokio::join!(everybody, produce).0 });
+    let mut ids: Vec<_> = all.await.expect("no wake-up is lost, no poll waits its twenty seconds").concat();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 300);
+    assert_eq!(server.stats().of(Operation::ReceiveMessage).messages, 308);
+}
