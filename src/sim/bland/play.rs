@@ -46,8 +46,12 @@ pub async fn course(shared: Arc<Shared>, id: String) {
     match plan.fault {
         WebhookFault::Doubled => plan.send(&shared, &record).await,
         WebhookFault::Reordered => {
-            plan.send_event(&shared, "call", "Call connected").await;
-            plan.send_event(&shared, "queue", "Call enqueued").await;
+            if plan.wants_call {
+                plan.send_event(&shared, "call", "Call connected").await;
+            }
+            if plan.wants_queue {
+                plan.send_event(&shared, "queue", "Call enqueued").await;
+            }
         }
         _ => {}
     }
