@@ -10,14 +10,16 @@
 //! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`] |
 //! | edges | [`queue`], [`store`], [`platforms`] |
 //! | nouns and rules, no I/O | [`call`], [`job`] |
-//! | ground | [`config`], [`telemetry`], [`clock`], [`retry`], [`lifecycle`], [`text`] |
+//! | ground | [`config`], [`telemetry`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
 
 pub mod call;
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod egress;
 pub mod job;
 pub mod lifecycle;
+pub mod outcomes;
 pub mod platforms;
 pub mod retry;
 pub mod sim;

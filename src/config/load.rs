@@ -221,6 +221,8 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         ("worker.sweep_interval", config.worker.sweep_interval),
         ("reconcile.listing_interval", config.reconcile.listing_interval),
         ("poller.interval", config.poller.interval),
+        ("outcomes.request_timeout", config.outcomes.request_timeout),
+        ("outcomes.retry_initial", config.outcomes.retry_initial),
         ("database.deadline", config.database.deadline),
     ] {
         if value.is_zero() {
@@ -235,6 +237,11 @@ fn check(config: &Config) -> Result<(), (String, String)> {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => {}
             _ => return fail("http.public_url", format!("{:?} is not an http(s) address", config.http.public_url)),
         }
+    }
+    if !config.outcomes.signing_secret.is_empty()
+        && let Err(problem) = super::webhook_signing_key(&config.outcomes.signing_secret)
+    {
+        return fail("outcomes.signing_secret", problem);
     }
     for country in &config.policy.countries {
         if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {

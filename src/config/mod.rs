@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, DEFAULTS, Environment};
-pub use secret::Secret;
+pub use secret::{Secret, webhook_signing_key};
 
 /// All settings. See `default.toml` for what each one means.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

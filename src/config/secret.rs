@@ -26,6 +26,20 @@ impl Secret {
     }
 }
 
+/// The key of a Standard Webhooks secret: `whsec_` and the base64 of 16 to 64 bytes.
+///
+/// # Errors
+/// What is expected; never the secret itself.
+pub fn webhook_signing_key(secret: &Secret) -> Result<Vec<u8>, String> {
+    use base64::Engine as _;
+    secret
+        .expose()
+        .strip_prefix("whsec_")
+        .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok())
+        .filter(|key| (16..=64).contains(&key.len()))
+        .ok_or_else(|| "is not a signing secret, expected whsec_ and the base64 of 16 to 64 bytes".into())
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.shown())

@@ -272,7 +272,7 @@ impl Store {
 }
 
 /// Postgres text cannot hold NUL, and a rejected message may.
-fn storable(text: Option<&str>) -> Option<String> {
+pub(super) fn storable(text: Option<&str>) -> Option<String> {
     text.map(|text| text.replace('\0', "\u{FFFD}"))
 }
 

@@ -10,6 +10,7 @@ pub mod inbox;
 pub mod leases;
 pub mod looks;
 pub mod operator;
+pub mod outbox;
 pub mod replicas;
 pub mod updates;
 
