@@ -313,7 +313,8 @@ mod tests {
 
     #[test]
     fn of_a_names_addresses_only_the_public_ones_are_connected_to() {
-        let found: Vec<SocketAddr> = ["10.0.0.1:0", "8.8.8.8:0", "[::1]:0"].iter().map(|a| a.parse().unwrap()).collect();
+        let found: Vec<SocketAddr> =
+            ["10.0.0.1:0", "8.8.8.8:0", "[::1]:0"].iter().map(|a| a.parse().unwrap()).collect();
         assert_eq!(allowed_of(&found, false), [found[1]]);
         assert_eq!(allowed_of(&found, true), found);
     }

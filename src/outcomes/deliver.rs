@@ -192,10 +192,8 @@ impl Inner {
             recorded = self.store.outbox_delivered(&delivered).await;
         }
         if !failed.is_empty() {
-            let failed: Vec<_> = failed
-                .into_iter()
-                .map(|(n, error)| (&events[n], error, self.next_try(&events[n], None)))
-                .collect();
+            let failed: Vec<_> =
+                failed.into_iter().map(|(n, error)| (&events[n], error, self.next_try(&events[n], None))).collect();
             recorded = recorded.and(self.record_failures("sqs", &failed).await);
         }
         if let Err(error) = recorded {

@@ -50,7 +50,9 @@ impl Hosts {
 
     /// Forgets hosts that nothing was sent to for long after their pause.
     pub(super) fn forget_old(&mut self, now: Monotonic) {
-        self.0.retain(|_, host| host.under_way > 0 || host.paused_until.is_some_and(|until| now < until + LONGEST_PAUSE * 20));
+        self.0.retain(|_, host| {
+            host.under_way > 0 || host.paused_until.is_some_and(|until| now < until + LONGEST_PAUSE * 20)
+        });
     }
 }
 

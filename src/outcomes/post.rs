@@ -20,9 +20,15 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024;
 pub(super) enum Posted {
     Delivered,
     /// Again later; `host`: the other events to this host should wait too.
-    Failed { error: String, retry_after: Option<Duration>, host: bool },
+    Failed {
+        error: String,
+        retry_after: Option<Duration>,
+        host: bool,
+    },
     /// Never again.
-    Stopped { error: String },
+    Stopped {
+        error: String,
+    },
 }
 
 /// POSTs the event with the headers of the Standard Webhooks scheme; without a signer, unsigned.

@@ -140,8 +140,10 @@ impl Store {
     /// These tries failed: the events are due again later, or given up.
     pub async fn outbox_failed(&self, tries: &[FailedTry]) -> Result<()> {
         let ids: Vec<Uuid> = tries.iter().map(|failed| failed.id).collect();
-        let waits: Vec<Option<f64>> = tries.iter().map(|failed| failed.again_in.map(|wait| wait.as_secs_f64())).collect();
-        let errors: Vec<String> = tries.iter().map(|failed| storable(Some(&failed.error)).unwrap_or_default()).collect();
+        let waits: Vec<Option<f64>> =
+            tries.iter().map(|failed| failed.again_in.map(|wait| wait.as_secs_f64())).collect();
+        let errors: Vec<String> =
+            tries.iter().map(|failed| storable(Some(&failed.error)).unwrap_or_default()).collect();
         self.unit(async {
             let mut conn = self.conn().await?;
             sqlx::query!(
