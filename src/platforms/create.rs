@@ -4,6 +4,9 @@
 //! The certainty comes from the body: hyper asks the body for its bytes after the connection is up and before it
 //! flushes the request's head. So a body that was never asked for means that no byte of the request left. The same
 //! moment is the last at which we can refuse to send: the body checks the permit, and an error there ends the connection.
+//!
+//! The connection runs in a task of its own, which may ask for the body at the very moment at which we give up waiting. One
+//! atomic step settles who came first: either the body is handed out, or it is closed for good.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,6 +65,15 @@ pub enum NoAnswer {
     InDoubt { reason: &'static str, detail: String },
 }
 
+/// What came back, as a metric label.
+pub fn result_label(result: &Result<Answer, NoAnswer>) -> &'static str {
+    match result {
+        Ok(answer) => super::status_class(answer.status),
+        Err(NoAnswer::NotSent { .. }) => "not_sent",
+        Err(NoAnswer::InDoubt { .. }) => "in_doubt",
+    }
+}
+
 /// See the module's text. Cheap to clone; connections are shared.
 #[derive(Clone)]
 pub struct CreateClient {
@@ -102,7 +114,7 @@ impl CreateClient {
             self.http.post(url).headers(headers).timeout(self.timeout).body(reqwest::Body::wrap(guarded)).send();
         let mut response = match request.await {
             Ok(response) => response,
-            Err(error) => return Err(sort_failure(&error, stage.load(Ordering::Acquire))),
+            Err(error) => return Err(sort_failure(&error, close(&stage))),
         };
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
@@ -122,6 +134,12 @@ impl CreateClient {
 const WAITING: u8 = 0;
 const PERMIT_ENDED: u8 = 1;
 const DISPATCHED: u8 = 2;
+const CLOSED: u8 = 3;
+
+/// Closes a body that nobody has asked for yet. Returns what had become of it before.
+fn close(stage: &AtomicU8) -> u8 {
+    stage.compare_exchange(WAITING, CLOSED, Ordering::AcqRel, Ordering::Acquire).unwrap_or_else(|before| before)
+}
 
 fn sort_failure(error: &reqwest::Error, stage: u8) -> NoAnswer {
     let detail = describe(error);
@@ -165,11 +183,11 @@ impl http_body::Body for GuardedBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, PermitEnded>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
-        if self.permit.is_valid() {
-            self.stage.store(DISPATCHED, Ordering::Release);
+        let next = if self.permit.is_valid() { DISPATCHED } else { PERMIT_ENDED };
+        let first = self.stage.compare_exchange(WAITING, next, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if first && next == DISPATCHED {
             Poll::Ready(Some(Ok(http_body::Frame::data(bytes))))
         } else {
-            self.stage.store(PERMIT_ENDED, Ordering::Release);
             Poll::Ready(Some(Err(PermitEnded)))
         }
     }
@@ -186,3 +204,6 @@ impl http_body::Body for GuardedBody {
 #[derive(Debug, thiserror::Error)]
 #[error("the permit to send has ended")]
 struct PermitEnded;
+
+#[cfg(test)]
+mod tests;

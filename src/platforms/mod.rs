@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::call::{AttemptState, CallRequest, CallUpdate, FieldError, PhoneNumber, Verdict};
 use crate::clock;
+use crate::telemetry::metrics;
 pub use create::SendPermit;
 pub use registry::PlatformRegistry;
 
@@ -232,13 +233,29 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// Runs one request to a platform and records how long it took.
-async fn timed<T>(platform: &'static str, operation: &'static str, request: impl Future<Output = T>) -> T {
+/// Runs one request to a platform; records how long it took and what came back (`2xx`, or the failure).
+async fn timed<T>(
+    platform: &'static str,
+    operation: &'static str,
+    request: impl Future<Output = T>,
+    result: impl FnOnce(&T) -> &'static str,
+) -> T {
     let started = clock::monotonic();
-    let result = request.await;
-    metrics::histogram!("voxd_platform_request_seconds", "platform" => platform, "operation" => operation)
-        .record((clock::monotonic() - started).as_secs_f64());
-    result
+    let answer = request.await;
+    metrics::PLATFORM_REQUEST.record([platform, operation], clock::monotonic() - started);
+    metrics::PLATFORM_REQUESTS.add([platform, operation, result(&answer)], 1);
+    answer
+}
+
+/// An HTTP status as a metric label.
+const fn status_class(status: u16) -> &'static str {
+    match status {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "other",
+    }
 }
 
 impl SendError {

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
-use super::{PlatformError, timed, words};
+use super::{PlatformError, status_class, timed, words};
 
 /// Answers longer than this are an error; a cut-off listing would prove the wrong thing.
 pub const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -78,7 +78,11 @@ impl ReadClient {
         if let Some(body) = body {
             request = request.body(body);
         }
-        timed(self.platform, operation, read(request)).await
+        let result = |reply: &Result<Reply, PlatformError>| match reply {
+            Ok(reply) => status_class(reply.status),
+            Err(_) => "no_answer",
+        };
+        timed(self.platform, operation, read(request), result).await
     }
 }
 

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
-use super::create::CreateClient;
+use super::create::{CreateClient, result_label};
 use super::read::{ReadClient, Reply};
 use super::*;
 use crate::config::PlatformConfig;
@@ -86,7 +86,7 @@ impl Platform for Bland {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         let path: Vec<&str> = payload.path.split('/').filter(|part| !part.is_empty()).collect();
         let url = self.url(&path, &[]);
-        let answer = timed(NAME, "create", self.create.post(url.as_str(), headers, body, permit)).await;
+        let answer = timed(NAME, "create", self.create.post(url.as_str(), headers, body, permit), result_label).await;
         answer::sort(answer, clock::now())
     }
 
