@@ -21,6 +21,7 @@ pub mod job;
 pub mod lifecycle;
 pub mod outcomes;
 pub mod platforms;
+pub mod queue;
 pub mod retry;
 pub mod sim;
 pub mod store;
