@@ -1,8 +1,6 @@
 mod database;
 mod dev_postgres;
-mod platform_contract;
 mod outcomes;
-mod sqs_contract;
-//! Tests through the front doors, in one binary.
-
+mod platform_contract;
 mod queue_consumer;
+mod sqs_contract;
