@@ -17,6 +17,8 @@ pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod egress;
+pub mod delivery;
+pub mod fault;
 pub mod job;
 pub mod lifecycle;
 pub mod outcomes;

@@ -8,6 +8,7 @@ pub mod phone;
 pub mod request;
 pub mod status;
 pub mod update;
+pub mod window;
 
 pub use config::VoiceConfig;
 pub use money::Money;

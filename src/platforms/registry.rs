@@ -74,3 +74,13 @@ pub enum PlatformUnavailable {
     #[error("platform {name:?} is not supported, expected one of: {supported}")]
     Unsupported { name: String, supported: String },
 }
+
+impl PlatformUnavailable {
+    /// For `status_reason`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            PlatformUnavailable::Off { .. } => "platform_off",
+            PlatformUnavailable::Unsupported { .. } => "platform_unsupported",
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub struct NewCall {
     pub thread_message_id: Uuid,
     #[serde(flatten)]
     pub key: JobKeyRow,
-    /// `accepted`, `scheduled` or `rejected`.
+    /// `accepted`, `scheduled`, `rejected` or `expired`.
     pub status: CallStatus,
     pub status_reason: Option<String>,
     pub status_detail: Option<String>,
@@ -138,8 +138,8 @@ impl Store {
                         order_key, order_seq, traceparent, 1,
                         case when status = 'accepted' then $2::uuid end,
                         case when status = 'accepted' then clock_timestamp() + make_interval(secs => coalesce($3::float8, 0)) end,
-                        case when status = 'rejected' then clock_timestamp() end,
-                        status = 'rejected'
+                        case when status in ('rejected', 'expired') then clock_timestamp() end,
+                        status in ('rejected', 'expired')
                     from input where id in (select subject_id from named)
                     returning id
                 ), told as (

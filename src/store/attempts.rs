@@ -164,13 +164,13 @@ impl Store {
         .await
     }
 
-    /// After an unclear end of [`Store::spend`]: which of these rights are ours to use.
+    /// After an unclear end of [`Store::spend`]: which of these rights are ours. Whether one may still be used is the permit's say.
     pub async fn confirm_spent(&self, replica: Uuid, attempt_ids: &[Uuid]) -> Result<Vec<Uuid>> {
         self.unit(async {
             let mut conn = self.conn().await?;
             let ids = sqlx::query_scalar!(
                 "select a.id from call_attempts a join calls c on c.id = a.call_id
-                 where a.id = any($1) and a.state = 'sending' and a.lease_owner = $2 and a.fence = c.fence and c.lease_until > clock_timestamp()",
+                 where a.id = any($1) and a.state = 'sending' and a.lease_owner = $2 and a.fence = c.fence",
                 attempt_ids,
                 replica,
             )
