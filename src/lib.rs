@@ -24,6 +24,7 @@ pub mod lifecycle;
 pub mod outcomes;
 pub mod platforms;
 pub mod queue;
+pub mod processors;
 pub mod retry;
 pub mod sim;
 pub mod store;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::admission::VoiceDelivery;
@@ -15,6 +15,7 @@ use super::recorder;
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
+use crate::queue::{Backlog, Permit};
 use crate::store::Store;
 use crate::store::leases::{LeasedCall, Postponed};
 
@@ -23,7 +24,7 @@ use crate::store::leases::{LeasedCall, Postponed};
 pub struct Ready {
     pub call: LeasedCall,
     /// Given back when the call is sent or leaves this replica.
-    pub place: OwnedSemaphorePermit,
+    pub place: Permit,
     /// When this replica took it.
     pub since: Monotonic,
 }
@@ -32,7 +33,7 @@ pub struct Ready {
 #[derive(Clone)]
 pub struct Dispatcher {
     lanes: Arc<BTreeMap<&'static str, mpsc::Sender<Ready>>>,
-    backlog: Arc<Semaphore>,
+    backlog: Backlog,
     store: Store,
     replica: Uuid,
     lease: Duration,
@@ -54,7 +55,7 @@ impl Dispatcher {
     /// Starts a lane per platform that is on, and the recorder.
     pub fn start(parts: DispatcherParts) -> Self {
         let config = &parts.config;
-        let backlog = Arc::new(Semaphore::new(config.worker.max_backlog));
+        let backlog = Backlog::new(config.worker.max_backlog);
         let answers = recorder::start(&parts.store, &parts.lifecycle);
         let mut lanes = BTreeMap::new();
         for (index, platform) in parts.voice.registry().iter().enumerate() {
@@ -82,7 +83,7 @@ impl Dispatcher {
     }
 
     /// Places for accepted, unsent jobs. Whoever receives takes a place first.
-    pub fn backlog(&self) -> &Arc<Semaphore> {
+    pub fn backlog(&self) -> &Backlog {
         &self.backlog
     }
 

@@ -5,17 +5,20 @@ use std::time::Duration;
 use super::dispatcher::{Dispatcher, Ready};
 use crate::clock;
 use crate::lifecycle::Lifecycle;
+use crate::queue::Share;
 use crate::store::{Result, Store};
 use crate::telemetry::metrics;
 
 /// Calls claimed in one go, at most.
 const BATCH: usize = 100;
+const ROOM_WAIT: Duration = Duration::from_millis(200);
 
 /// Sweeps every `interval`, and again at once while it finds full batches.
 pub async fn sweep(store: Store, dispatcher: Dispatcher, interval: Duration, lifecycle: Lifecycle) {
     let stop = lifecycle.soft_token();
+    let share = dispatcher.backlog().share(1);
     while !stop.is_cancelled() {
-        let more = match round(&store, &dispatcher).await {
+        let more = match round(&store, &dispatcher, &share).await {
             Ok(more) => more,
             Err(error) => {
                 tracing::debug!(%error, "the sweep waits for Postgres");
@@ -31,22 +34,21 @@ pub async fn sweep(store: Store, dispatcher: Dispatcher, interval: Duration, lif
     }
 }
 
-async fn round(store: &Store, dispatcher: &Dispatcher) -> Result<bool> {
+async fn round(store: &Store, dispatcher: &Dispatcher, share: &Share) -> Result<bool> {
     let doubted = store.doubt_orphans(BATCH).await?;
     for (call_id, attempt_id) in &doubted {
         metrics::LEASE_TAKEOVERS.inc([]);
         tracing::warn!(%call_id, %attempt_id, "in doubt: whoever was sending is gone");
     }
-    let room = dispatcher.backlog().available_permits().min(BATCH);
-    if room == 0 {
-        return Ok(doubted.len() == BATCH);
-    }
-    let calls = store.claim_due(dispatcher.replica(), dispatcher.lease(), room).await?;
-    let full = calls.len() == room;
-    for call in calls {
-        // Places may have gone to fresh messages meanwhile; then the call waits here, with its lease.
-        let Ok(place) = dispatcher.backlog().clone().acquire_owned().await else { return Ok(false) };
+    let full_of_doubt = doubted.len() == BATCH;
+    // A full backlog must not hold up the doubts of the next round.
+    let Ok(places) = tokio::time::timeout(ROOM_WAIT, share.acquire(BATCH, Duration::ZERO)).await else {
+        return Ok(full_of_doubt);
+    };
+    let calls = store.claim_due(dispatcher.replica(), dispatcher.lease(), places.len()).await?;
+    let full = calls.len() == places.len();
+    for (call, place) in calls.into_iter().zip(places) {
         dispatcher.submit(Ready { call, place, since: clock::monotonic() }).await;
     }
-    Ok(full || doubted.len() == BATCH)
+    Ok(full || full_of_doubt)
 }

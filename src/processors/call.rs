@@ -1,0 +1,110 @@
+//! `voice.call.requested`: places a call.
+
+use async_trait::async_trait;
+
+use super::{Accepted, Incoming, Processor};
+use crate::call::{CallStatus, VoiceConfig};
+use crate::clock;
+use crate::delivery::{Admission, Dispatcher, MessageDeliveryService, Ready};
+use crate::job::{CallData, JobKind, VoiceConfigRef};
+use crate::queue::Permit;
+use crate::store::accept::{Acceptance, LeaseTo, NewCall};
+use crate::store::leases::LeasedCall;
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics;
+
+pub struct VoiceCallProcessor {
+    store: Store,
+    delivery: MessageDeliveryService,
+    dispatcher: Option<Dispatcher>,
+}
+
+impl VoiceCallProcessor {
+    pub fn new(store: Store, delivery: MessageDeliveryService, dispatcher: Option<Dispatcher>) -> Self {
+        Self { store, delivery, dispatcher }
+    }
+
+    async fn prepare(&self, batch: Vec<Incoming>) -> Result<Vec<(NewCall, Option<Permit>)>, StoreError> {
+        let names: Vec<String> = batch.iter().filter_map(|incoming| config_name(&incoming.job.kind)).collect();
+        let stored = if names.is_empty() { Default::default() } else { self.store.voice_configs_by_name(&names).await? };
+        let now = clock::now();
+        let prepare = |incoming: Incoming| {
+            let JobKind::Call(data) = &incoming.job.kind else { return None };
+            let voice_config: Result<VoiceConfig, String> = match &data.voice_config {
+                VoiceConfigRef::Inline(config) => Ok((**config).clone()),
+                VoiceConfigRef::Name(name) => stored.get(name).cloned().ok_or_else(|| name.clone()),
+            };
+            let data: &CallData = data;
+            let Incoming { via, place, .. } = &incoming;
+            let admission =
+                Admission { voice_config, source: via.source, tenant: via.tenant.clone(), order: via.order.clone(), now };
+            let _ = place;
+            let call = self.delivery.prepare(&incoming.job, data, admission);
+            Some((call, incoming.place))
+        };
+        Ok(batch.into_iter().filter_map(prepare).collect())
+    }
+}
+
+fn config_name(kind: &JobKind) -> Option<String> {
+    match kind {
+        JobKind::Call(data) => match &data.voice_config {
+            VoiceConfigRef::Name(name) => Some(name.clone()),
+            VoiceConfigRef::Inline(_) => None,
+        },
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl Processor for VoiceCallProcessor {
+    async fn accept(&self, batch: Vec<Incoming>) -> Result<Vec<Accepted>, StoreError> {
+        let (calls, places): (Vec<NewCall>, Vec<Option<Permit>>) = self.prepare(batch).await?.into_iter().unzip();
+        // Only calls with a place are leased to this replica; the others wait for a sweep.
+        let leased = places.iter().all(Option::is_some);
+        let lease_to = self
+            .dispatcher
+            .as_ref()
+            .filter(|_| leased)
+            .map(|dispatcher| LeaseTo { replica: dispatcher.replica(), lease: dispatcher.lease() });
+        let acceptances = self.store.accept_calls(&calls, lease_to).await?;
+        let received = clock::monotonic();
+        let mut accepted = Vec::with_capacity(calls.len());
+        for ((call, place), acceptance) in calls.into_iter().zip(places).zip(acceptances) {
+            accepted.push(match acceptance {
+                Acceptance::New => {
+                    metrics::JOBS_ACCEPTED.inc(["voice.call.requested"]);
+                    if call.status.is_terminal() {
+                        metrics::CALLS_FINISHED.inc([&call.platform, call.status.as_str()]);
+                    }
+                    let ids = Accepted::New { call_id: Some(call.id), thread_message_id: Some(call.thread_message_id) };
+                    if let (CallStatus::Accepted, Some(dispatcher), Some(place), true) = (call.status, &self.dispatcher, place, leased) {
+                        dispatcher.submit(Ready { call: leased_call(call), place, since: received }).await;
+                    }
+                    ids
+                }
+                Acceptance::Repeat { call_id } => Accepted::Repeat { subject_id: call_id },
+                Acceptance::KeyReused => Accepted::KeyReused,
+            });
+        }
+        Ok(accepted)
+    }
+}
+
+/// As the row stands after acceptance: fence 1, leased to us.
+fn leased_call(call: NewCall) -> LeasedCall {
+    LeasedCall {
+        id: call.id,
+        fence: 1,
+        platform: call.platform,
+        platforms: call.platforms,
+        to: call.to_number,
+        request: call.request,
+        metadata: call.metadata,
+        expires_at: call.expires_at,
+        order_key: call.order_key,
+        send_tries: 0,
+        created_at: clock::now(),
+        traceparent: call.traceparent,
+    }
+}

@@ -1,0 +1,152 @@
+//! The queue's side of acceptance: messages → jobs → rows, then a word to the queue about each message.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Accepted, Incoming, Processor, ProcessorFactory, Via};
+use crate::clock;
+use crate::fault;
+use crate::job::{self, RejectReason, Rejection};
+use crate::queue::{BatchHandler, Disposition, Message};
+use crate::store::accept::NewRejected;
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics;
+
+const LEAVE_AFTER: Duration = Duration::from_secs(5);
+
+/// Accepts what the queues bring.
+pub struct Intake {
+    store: Store,
+    processors: ProcessorFactory,
+    outcome_queue: Option<String>,
+}
+
+impl Intake {
+    /// `outcome_queue`: where `voice.job.rejected` events go.
+    pub fn new(store: Store, processors: ProcessorFactory, outcome_queue: Option<String>) -> Self {
+        Self { store, processors, outcome_queue }
+    }
+
+    /// The messages' jobs by processor, and the rejections of those that have none.
+    fn sort(&self, batch: &mut [Message]) -> (BTreeMap<&'static str, Group>, Vec<(usize, Rejection)>) {
+        let mut groups: BTreeMap<&'static str, Group> = BTreeMap::new();
+        let mut rejected = Vec::new();
+        for (position, message) in batch.iter_mut().enumerate() {
+            let job = job::parse(message.body.as_bytes()).and_then(|job| self.processors.get(&job).map(|found| (job, found)));
+            let (mut job, processor) = match job {
+                Ok((job, processor)) => (job, processor.clone()),
+                Err(rejection) => {
+                    rejected.push((position, rejection));
+                    continue;
+                }
+            };
+            if job.traceparent.is_none() {
+                job.traceparent = message.traceparent().map(str::to_owned);
+            }
+            let group = groups
+                .entry(job.kind.event_type())
+                .or_insert_with(|| Group { processor, positions: Vec::new(), incoming: Vec::new() });
+            group.positions.push(position);
+            group.incoming.push(Incoming { via: via(message), job, place: message.take_permit() });
+        }
+        (groups, rejected)
+    }
+
+    async fn reject(&self, batch: &[Message], rejected: &[(usize, Rejection)]) -> Result<(), StoreError> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<NewRejected> = rejected
+            .iter()
+            .map(|(position, rejection)| NewRejected {
+                queue: batch[*position].queue.name.clone(),
+                message_id: batch[*position].message_id.clone(),
+                rejection: rejection.clone(),
+                body: batch[*position].body.clone().into_bytes(),
+            })
+            .collect();
+        self.store.keep_rejected(&rows, self.outcome_queue.as_deref()).await?;
+        for (position, rejection) in rejected {
+            let message = &batch[*position];
+            metrics::MESSAGES_REJECTED.inc([&message.queue.name, rejection.reason.as_str()]);
+            tracing::warn!(
+                queue = %message.queue.name,
+                message_id = %message.message_id,
+                reason = %rejection.reason,
+                field = %rejection.field_path,
+                "message rejected"
+            );
+        }
+        Ok(())
+    }
+}
+
+struct Group {
+    processor: Arc<dyn Processor>,
+    positions: Vec<usize>,
+    incoming: Vec<Incoming>,
+}
+
+fn via(message: &Message) -> Via {
+    let order = message
+        .sequence_number
+        .as_ref()
+        .zip(message.group_id.as_ref())
+        .map(|(sequence, group)| (format!("{}/{group}", message.queue.name), sequence.clone()));
+    Via { source: "queue", tenant: message.group_id.clone(), order }
+}
+
+#[async_trait]
+impl BatchHandler for Intake {
+    async fn handle(&self, mut batch: Vec<Message>) -> Vec<Disposition> {
+        let begun = clock::monotonic();
+        fault::point("before_accept");
+        let mut dispositions = vec![Disposition::Leave { after: LEAVE_AFTER }; batch.len()];
+        let (groups, mut rejected) = self.sort(&mut batch);
+        for group in groups.into_values() {
+            let keys: Vec<_> = group.incoming.iter().map(|incoming| incoming.job.key.clone()).collect();
+            match group.processor.accept(group.incoming).await {
+                Ok(accepted) => {
+                    for ((position, accepted), key) in group.positions.into_iter().zip(accepted).zip(keys) {
+                        match accepted {
+                            Accepted::New { .. } => dispositions[position] = Disposition::Delete { result: "accepted" },
+                            Accepted::Repeat { .. } => dispositions[position] = Disposition::Delete { result: "duplicate" },
+                            Accepted::KeyReused => rejected.push((position, key_reused(key))),
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(messages = group.positions.len(), %error, "not accepted; the messages go back to the queue"),
+            }
+        }
+        match self.reject(&batch, &rejected).await {
+            Ok(()) => {
+                for (position, rejection) in rejected {
+                    dispositions[position] = Disposition::Reject(rejection);
+                }
+            }
+            Err(error) => tracing::warn!(messages = rejected.len(), %error, "rejections not stored; the messages go back to the queue"),
+        }
+        fault::point("after_accept");
+        if let Some(message) = batch.first() {
+            metrics::ACCEPT.record([&message.queue.name], clock::monotonic() - begun);
+        }
+        fault::point("before_delete");
+        dispositions
+    }
+}
+
+fn key_reused(key: job::JobKey) -> Rejection {
+    Rejection {
+        reason: RejectReason::KeyReused,
+        field_path: "/id".into(),
+        detail: format!(
+            "source {:?} and id {:?} came before with another type or data, expected a new id for a new job",
+            key.source, key.id
+        ),
+        source: Some(key.source),
+        event_id: Some(key.id),
+    }
+}
