@@ -12,6 +12,7 @@
 //! | nouns and rules, no I/O | [`call`], [`job`] |
 //! | ground | [`config`], [`telemetry`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
 
+pub mod app;
 pub mod call;
 pub mod clock;
 pub mod config;
@@ -25,6 +26,8 @@ pub mod outcomes;
 pub mod platforms;
 pub mod queue;
 pub mod processors;
+pub mod queue;
+pub mod reconcile;
 pub mod retry;
 pub mod sim;
 pub mod store;

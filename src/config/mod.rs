@@ -231,6 +231,11 @@ impl Config {
         self.worker.roles.contains(&role)
     }
 
+    /// Where outcome events go, where a queue is set.
+    pub fn outcome_queue(&self) -> Option<&str> {
+        Some(self.outcomes.queue.as_str()).filter(|queue| !queue.is_empty())
+    }
+
     /// The public address without a trailing slash, where there is one.
     pub fn public_url(&self) -> Option<&str> {
         Some(self.http.public_url.trim_end_matches('/')).filter(|url| !url.is_empty())

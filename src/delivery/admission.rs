@@ -55,7 +55,7 @@ impl VoiceDelivery {
             countries: config.policy.countries.clone(),
             default_window: window::parse(&config.policy.calling_window)?,
             public_url: config.public_url().map(str::to_owned),
-            outcome_queue: Some(config.outcomes.queue.clone()).filter(|queue| !queue.is_empty()),
+            outcome_queue: config.outcome_queue().map(str::to_owned),
         }))
     }
 

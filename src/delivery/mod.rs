@@ -17,6 +17,7 @@ mod sweeper;
 
 pub use admission::{Admission, VoiceDelivery};
 pub use dispatcher::{Dispatcher, DispatcherParts, Ready};
+pub use rate::LiveReplicas;
 pub use sweeper::sweep;
 
 use std::sync::Arc;

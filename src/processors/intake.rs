@@ -68,7 +68,7 @@ impl Intake {
                 body: batch[*position].body.clone().into_bytes(),
             })
             .collect();
-        self.store.keep_rejected(&rows, self.outcome_queue.as_deref()).await?;
+        self.store.keep_rejected(&rows).await?;
         for (position, rejection) in rejected {
             let message = &batch[*position];
             metrics::MESSAGES_REJECTED.inc([&message.queue.name, rejection.reason.as_str()]);

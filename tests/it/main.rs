@@ -5,3 +5,5 @@ mod outcomes;
 mod platform_contract;
 mod queue_consumer;
 mod sqs_contract;
+mod harness;
+mod main_job;

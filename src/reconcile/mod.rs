@@ -1,0 +1,251 @@
+//! Looking at live attempts: doubtful ones are looked up, placed ones are polled, cancelled ones are ended.
+//!
+//! One loop claims attempts that are due (a row is due again by itself when whoever claimed it dies), asks the platform
+//! outside of any transaction, and applies what it learned by the same function as a webhook.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::call::{AttemptState, CallUpdate};
+use crate::clock;
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::platforms::{AttemptRef, Lookup, Platform, PlatformError, PlatformRegistry};
+use crate::store::looks::{DoubtStep, DueLook};
+use crate::store::updates::{Applied, ToldBy};
+use crate::store::{Result, Store};
+use crate::telemetry::metrics;
+
+/// Looks under way at once on this replica.
+const CONCURRENCY: usize = 16;
+/// Between look-ups of a doubt that nobody could settle yet; doubles up to a minute.
+const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
+const LOOK_UP_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Looks at attempts. Cheap to clone.
+#[derive(Clone)]
+pub struct Looker {
+    store: Store,
+    registry: PlatformRegistry,
+    config: Arc<Config>,
+    slots: Arc<Semaphore>,
+    lifecycle: Lifecycle,
+}
+
+impl Looker {
+    pub fn new(store: Store, registry: PlatformRegistry, config: Arc<Config>, lifecycle: Lifecycle) -> Self {
+        Self { store, registry, config, slots: Arc::new(Semaphore::new(CONCURRENCY)), lifecycle }
+    }
+
+    /// Runs until shutdown begins; looks under way end by their time-outs.
+    pub async fn run(self) {
+        let stop = self.lifecycle.soft_token();
+        while !stop.is_cancelled() {
+            let room = self.slots.available_permits();
+            let found = if room == 0 { Ok(Vec::new()) } else { self.store.claim_looks(self.hold(), room).await };
+            let found = found.unwrap_or_else(|error| {
+                tracing::debug!(%error, "looking waits for Postgres");
+                Vec::new()
+            });
+            let more = found.len() == room && room > 0;
+            for due in found {
+                let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+                let looker = self.clone();
+                self.lifecycle.spawn(async move {
+                    looker.look(due).await;
+                    drop(slot);
+                });
+            }
+            if !more {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = clock::sleep(self.config.worker.sweep_interval) => {}
+                }
+            }
+        }
+    }
+
+    /// A look may take a listing and its details.
+    fn hold(&self) -> Duration {
+        let slowest = self.config.platforms.values().map(|platform| platform.request_timeout).max();
+        slowest.unwrap_or(Duration::from_secs(30)) * 4
+    }
+
+    async fn look(&self, due: DueLook) {
+        let span = tracing::info_span!("look", call_id = %due.call_id, attempt_id = %due.attempt_id);
+        let work = async {
+            let platform = match self.registry.get(&due.platform) {
+                Ok(platform) => platform.clone(),
+                Err(unavailable) => {
+                    tracing::warn!(%unavailable, "an attempt cannot be looked at");
+                    return self.store.look_again(due.attempt_id, LOOK_UP_WAIT_MAX).await;
+                }
+            };
+            match due.state {
+                AttemptState::InDoubt => self.look_up(&platform, &due).await,
+                _ => self.poll(&platform, &due).await,
+            }
+        };
+        if let Err(error) = tracing::Instrument::instrument(work, span).await {
+            // The claim runs out and the attempt is due again.
+            tracing::warn!(attempt_id = %due.attempt_id, %error, "a look was not recorded");
+        }
+    }
+
+    async fn look_up(&self, platform: &Arc<dyn Platform>, due: &DueLook) -> Result<()> {
+        let attempt = AttemptRef {
+            attempt_id: due.attempt_id,
+            call_id: due.call_id,
+            to: due.to.clone(),
+            from: due.from.clone(),
+            committed_at: due.committed_at,
+            settled_at: due.settled_at,
+            platform_call_id: due.platform_call_id.clone(),
+        };
+        let lookup = platform.find_call(&attempt).await;
+        let name = platform.name();
+        let step = match lookup {
+            Lookup::Found(update) => {
+                metrics::LOOKUPS.inc([name, "found"]);
+                return self.found(name, due, *update).await;
+            }
+            Lookup::Absent { evidence } => {
+                metrics::LOOKUPS.inc([name, "absent"]);
+                if due.settled {
+                    self.store.note_absence(due.attempt_id, &evidence, self.config.reconcile.listing_interval).await?
+                } else {
+                    // Somebody could still be sending: it proves nothing yet.
+                    self.store.look_again(due.attempt_id, self.look_up_wait(due)).await?;
+                    DoubtStep::Waiting
+                }
+            }
+            Lookup::Inconclusive { reason } => {
+                metrics::LOOKUPS.inc([name, "inconclusive"]);
+                let give_up_after = self.config.reconcile.give_up_after;
+                self.store.note_inconclusive(due.attempt_id, &reason, self.look_up_wait(due), give_up_after).await?
+            }
+        };
+        match step {
+            DoubtStep::Unknown => tracing::error!("unknown: looking up did not settle it, an operator must (voxd calls settle)"),
+            DoubtStep::Redial => tracing::warn!("absence proven: the call is scheduled again"),
+            DoubtStep::Waiting | DoubtStep::Settled => {}
+        }
+        Ok(())
+    }
+
+    fn look_up_wait(&self, due: &DueLook) -> Duration {
+        let doubled = LOOK_UP_WAIT.saturating_mul(1 << due.looks.min(10));
+        doubled.min(LOOK_UP_WAIT_MAX).min(self.config.reconcile.listing_interval)
+    }
+
+    /// A call that exists is at least placed, whatever state the listing shows for it.
+    async fn found(&self, platform: &'static str, due: &DueLook, update: CallUpdate) -> Result<()> {
+        let placed = CallUpdate {
+            attempt_id: Some(due.attempt_id),
+            platform_call_id: update.platform_call_id.clone(),
+            state: Some(AttemptState::Placed),
+            ..CallUpdate::default()
+        };
+        let applied = self.store.apply(platform, &placed, ToldBy::Reconciler, Duration::ZERO).await?;
+        tracing::info!(?applied, "found at the platform");
+        if update.state.is_some_and(|state| state != AttemptState::Placed) || !update.facts.is_empty() {
+            let update = CallUpdate { attempt_id: Some(due.attempt_id), ..update };
+            let applied = self.store.apply(platform, &update, ToldBy::Reconciler, self.config.poller.interval).await?;
+            applied.count(platform, &update);
+        }
+        Ok(())
+    }
+
+    async fn poll(&self, platform: &Arc<dyn Platform>, due: &DueLook) -> Result<()> {
+        let name = platform.name();
+        let Some(platform_call_id) = &due.platform_call_id else {
+            // Settled as placed by an operator without an id: only a webhook can tell more.
+            return self.store.look_again(due.attempt_id, self.config.poller.max_interval).await;
+        };
+        if due.cancel_requested && !due.end_requested {
+            let result = match platform.end_call(platform_call_id).await {
+                Ok(()) => "ended".to_owned(),
+                Err(PlatformError::Temporary(why)) => {
+                    tracing::warn!(%why, "the platform could not be told to end the call; trying again");
+                    return self.store.look_again(due.attempt_id, LOOK_UP_WAIT).await;
+                }
+                Err(error) => error.to_string(),
+            };
+            tracing::info!(%result, "end of the call requested");
+            self.store.note_end_requested(due.attempt_id, &result).await?;
+        }
+        match platform.call_status(platform_call_id).await {
+            Ok(update) => {
+                let update = CallUpdate { attempt_id: Some(due.attempt_id), ..update };
+                let applied = self.store.apply(name, &update, ToldBy::Poller, self.poll_wait(due)).await?;
+                applied.count(name, &update);
+                let ended = match &applied {
+                    Applied::Moved { state, .. } => !state.is_live(),
+                    _ => false,
+                };
+                metrics::POLLS.inc([name, if matches!(applied, Applied::Moved { .. }) { "changed" } else { "unchanged" }]);
+                if !ended {
+                    self.still_live(name, due).await?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                metrics::POLLS.inc([name, if error == PlatformError::NotFound { "missing" } else { "error" }]);
+                tracing::warn!(%error, "polling failed");
+                self.still_live(name, due).await
+            }
+        }
+    }
+
+    /// Looks again later; a call of which nothing was heard for too long is lost by the platform.
+    async fn still_live(&self, platform: &'static str, due: &DueLook) -> Result<()> {
+        if due.age < self.config.poller.give_up_after {
+            return self.store.look_again(due.attempt_id, self.poll_wait(due)).await;
+        }
+        let lost = CallUpdate {
+            attempt_id: Some(due.attempt_id),
+            state: Some(AttemptState::Failed),
+            reason: Some("lost_by_platform".into()),
+            ..CallUpdate::default()
+        };
+        let applied = self.store.apply(platform, &lost, ToldBy::Poller, Duration::ZERO).await?;
+        applied.count(platform, &lost);
+        tracing::error!("the platform never told how the call ended");
+        Ok(())
+    }
+
+    /// A fifth of the call's age, between the interval and its maximum; soon after a request to end it.
+    fn poll_wait(&self, due: &DueLook) -> Duration {
+        let poller = &self.config.poller;
+        if due.cancel_requested && due.looks < 20 {
+            return LOOK_UP_WAIT.min(poller.interval);
+        }
+        (due.age / 5).clamp(poller.interval, poller.max_interval.max(poller.interval))
+    }
+}
+
+/// Keeps the gauges of the ledger fresh.
+pub async fn watch_ledger(store: Store, lifecycle: Lifecycle) {
+    let stop = lifecycle.soft_token();
+    let mut seen: HashMap<String, ()> = HashMap::new();
+    while !stop.is_cancelled() {
+        if let Ok(state) = store.ledger_state().await {
+            metrics::CALLS_IN_DOUBT.set([], state.in_doubt as f64);
+            metrics::CALLS_UNKNOWN.set([], state.unknown as f64);
+            metrics::OLDEST_OPEN_CALL.set([], state.oldest_open_seconds);
+            // A reason that nobody waits for any more goes back to zero instead of staying at its last value.
+            seen.keys().for_each(|reason| metrics::CALLS_WAITING.set([reason], 0.0));
+            for (reason, count) in state.waiting {
+                metrics::CALLS_WAITING.set([&reason], count as f64);
+                seen.insert(reason, ());
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = clock::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The front door of the tests: a real Postgres, a real SQS wire protocol, a simulated Bland AI, and the real binary.
+//!
+//! Each [`World`] has a fresh database, its own simulators and its own queues. `voxd serve` runs as a child process, so a
+//! test can kill, stop and continue it as the world would.
+
+mod daemon;
+mod postgres;
+mod world;
+
+pub use daemon::Daemon;
+pub use postgres::database;
+pub use world::{World, WorldOptions, call_event, number};
+
+use std::time::Duration;
+
+use voxd::clock;
+
+/// Polls until `probe` gives something; panics with `what` after a generous deadline. Nothing depends on how fast it is.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(60), what, &mut probe).await
+}
+
+/// As [`eventually`], for promises that name a time.
+pub async fn within<T>(limit: Duration, what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = clock::monotonic() + limit;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(clock::monotonic() < deadline, "not within {limit:?}: {what}");
+        clock::sleep(Duration::from_millis(20)).await;
+    }
+}

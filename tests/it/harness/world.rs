@@ -1,0 +1,253 @@
+//! Everything around the daemon, fresh for each test.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+use voxd::queue::{Outgoing, Producer, Sqs, SqsOptions};
+use voxd::sim::bland::{BlandOptions, BlandSim};
+use voxd::sim::sqs::{SqsOptions as SimOptions, SqsServer};
+
+use super::{Daemon, database, eventually};
+
+/// What a test may want different.
+#[derive(Default)]
+pub struct WorldOptions {
+    pub bland: BlandOptions,
+    /// Further settings of every daemon.
+    pub environment: Vec<(String, String)>,
+    /// Queue names; the first is `jobs` with `jobs-dlq`.
+    pub fifo: bool,
+    /// Instead of a database of the shared cluster.
+    pub database_url: Option<String>,
+    /// Platforms get no webhook address: status comes by polling.
+    pub without_webhooks: bool,
+}
+
+pub struct World {
+    pub db: PgPool,
+    pub database_url: String,
+    pub sqs: SqsServer,
+    pub bland: BlandSim,
+    pub queue: String,
+    client: Sqs,
+    environment: Vec<(String, String)>,
+    without_webhooks: bool,
+    dir: TempDir,
+    daemons: AtomicU32,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(WorldOptions::default()).await
+    }
+
+    pub async fn with(options: WorldOptions) -> Self {
+        let database_url = match options.database_url {
+            Some(url) => url,
+            None => database().await,
+        };
+        let db = PgPoolOptions::new().max_connections(4).connect_lazy(&database_url).expect("a pool");
+        let sim_options = SimOptions { cool_downs: false, ..SimOptions::default() };
+        let sqs = SqsServer::start(listener().await, sim_options).expect("the local SQS starts");
+        let bland = BlandSim::start(listener().await, options.bland.clone()).expect("the simulated Bland starts");
+        let client = connect(&sqs).await;
+        let queue = if options.fifo { "jobs.fifo" } else { "jobs" };
+        make_queues(&sqs, queue, options.fifo).await;
+        let mut environment = vec![
+            ("DATABASE_URL".to_owned(), database_url.clone()),
+            ("AWS_REGION".into(), "us-east-1".into()),
+            ("AWS_ACCESS_KEY_ID".into(), "test".into()),
+            ("AWS_SECRET_ACCESS_KEY".into(), "test".into()),
+            ("AWS_ENDPOINT_URL_SQS".into(), sqs.endpoint()),
+            ("VOXD_QUEUES".into(), queue.into()),
+            ("VOXD_QUEUE__WAIT".into(), "1s".into()),
+            ("BLAND_AI_API_KEY".into(), options.bland.api_key.clone()),
+            ("VOXD_PLATFORMS__BLAND_AI__BASE_URL".into(), bland.base_url()),
+            ("VOXD_PLATFORMS__BLAND_AI__WEBHOOK_SECRET".into(), options.bland.webhook_secret.clone()),
+            ("VOXD_WORKER__LEASE".into(), "3s".into()),
+            ("VOXD_PLATFORMS__BLAND_AI__REQUEST_TIMEOUT".into(), "2s".into()),
+            ("VOXD_RECONCILE__MARGIN".into(), "1s".into()),
+            ("VOXD_RECONCILE__LISTING_INTERVAL".into(), "5s".into()),
+            ("VOXD_POLLER__INTERVAL".into(), "2s".into()),
+            ("VOXD_WORKER__SWEEP_INTERVAL".into(), "200ms".into()),
+            ("VOXD_DELIVERY__RESEND_INITIAL".into(), "200ms".into()),
+            ("VOXD_TELEMETRY__LOG_FORMAT".into(), "json".into()),
+        ];
+        environment.extend(options.environment);
+        let dir = tempfile::tempdir().expect("a directory");
+        Self {
+            db,
+            database_url,
+            sqs,
+            bland,
+            queue: queue.into(),
+            client,
+            environment,
+            without_webhooks: options.without_webhooks,
+            dir,
+            daemons: AtomicU32::new(0),
+        }
+    }
+
+    /// A daemon that is ready.
+    pub async fn daemon(&self) -> Daemon {
+        self.daemon_with(&[]).await
+    }
+
+    pub async fn daemon_with(&self, environment: &[(&str, &str)]) -> Daemon {
+        self.unready_daemon(environment).await.ready().await
+    }
+
+    pub async fn unready_daemon(&self, environment: &[(&str, &str)]) -> Daemon {
+        let port = free_port().await;
+        let number = self.daemons.fetch_add(1, Ordering::Relaxed);
+        let mut all = self.environment.clone();
+        all.push(("VOXD_HTTP__BIND".into(), format!("127.0.0.1:{port}")));
+        if !self.without_webhooks {
+            all.push(("VOXD_HTTP__PUBLIC_URL".into(), format!("http://127.0.0.1:{port}")));
+        }
+        all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Daemon::start(port, &all, &self.dir.path().join(format!("voxd-{number}.log"))).await
+    }
+
+    /// The environment of a daemon or a command in this world.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    pub fn producer(&self) -> Producer {
+        Producer::new(self.client.clone(), &self.sqs.url(&self.queue))
+    }
+
+    pub async fn enqueue(&self, event: &Value) {
+        self.enqueue_raw(Outgoing::new(event.to_string())).await;
+    }
+
+    pub async fn enqueue_raw(&self, message: Outgoing) {
+        self.producer().send_batch(&[message]).await.remove(0).expect("enqueued");
+    }
+
+    /// Messages of a queue: visible and in flight.
+    pub async fn depth(&self, queue: &str) -> u64 {
+        let depth = self.client.depth(&self.sqs.url(queue)).await.expect("a depth");
+        u64::from(depth.visible) + u64::from(depth.in_flight) + u64::from(depth.delayed)
+    }
+
+    /// `(status, status_reason)` of the call that an event asked for.
+    pub async fn status(&self, event_id: &str) -> Option<(String, Option<String>)> {
+        sqlx::query_as("select status, status_reason from calls where event_id = $1")
+            .bind(event_id)
+            .fetch_optional(&self.db)
+            .await
+            .expect("a status")
+    }
+
+    pub async fn call_id(&self, event_id: &str) -> Uuid {
+        sqlx::query_scalar("select id from calls where event_id = $1").bind(event_id).fetch_one(&self.db).await.expect("a call")
+    }
+
+    pub async fn until_status(&self, event_id: &str, wanted: &str) {
+        let mut last = None;
+        eventually(&format!("{event_id} becomes {wanted}"), async || {
+            let status = self.status(event_id).await;
+            if status != last {
+                last.clone_from(&status);
+            }
+            status.filter(|(status, _)| status == wanted).map(drop)
+        })
+        .await;
+    }
+
+    /// `(state, verdict, because)` of a call's attempts, in order.
+    pub async fn attempts(&self, event_id: &str) -> Vec<(String, Option<String>, String)> {
+        sqlx::query_as(
+            "select a.state, a.verdict, a.because from call_attempts a join calls c on c.id = a.call_id where c.event_id = $1 order by a.n",
+        )
+        .bind(event_id)
+        .fetch_all(&self.db)
+        .await
+        .expect("attempts")
+    }
+
+    /// How many create requests the platform saw for each attempt: at most one, always.
+    pub fn creates_by_attempt(&self) -> BTreeMap<Uuid, usize> {
+        self.bland.journal().creates_by_attempt()
+    }
+
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.db).await.expect("a count")
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("a port")
+}
+
+async fn free_port() -> u16 {
+    listener().await.local_addr().expect("an address").port()
+}
+
+async fn connect(sqs: &SqsServer) -> Sqs {
+    let options = SqsOptions {
+        wait: Duration::from_secs(1),
+        visibility: Duration::from_secs(30),
+        request_timeout: Duration::from_secs(5),
+        region: Some("us-east-1".into()),
+        endpoint: Some(sqs.endpoint()),
+        credentials: Some(("test".into(), "test".into())),
+    };
+    Sqs::connect(options).await.expect("a client")
+}
+
+async fn make_queues(sqs: &SqsServer, name: &str, fifo: bool) {
+    let dlq = match name.strip_suffix(".fifo") {
+        Some(stem) => format!("{stem}-dlq.fifo"),
+        None => format!("{name}-dlq"),
+    };
+    let mut attributes = json!({});
+    if fifo {
+        attributes["FifoQueue"] = json!("true");
+    }
+    create_queue(sqs, &dlq, attributes.clone()).await;
+    let arn = format!("arn:aws:sqs:us-east-1:000000000000:{dlq}");
+    attributes["RedrivePolicy"] = json!(json!({ "deadLetterTargetArn": arn, "maxReceiveCount": 100 }).to_string());
+    create_queue(sqs, name, attributes).await;
+}
+
+pub async fn create_queue(sqs: &SqsServer, name: &str, attributes: Value) {
+    let answer = reqwest::Client::new()
+        .post(sqs.endpoint())
+        .header("x-amz-target", "AmazonSQS.CreateQueue")
+        .header("content-type", "application/x-amz-json-1.0")
+        .body(json!({ "QueueName": name, "Attributes": attributes }).to_string())
+        .send()
+        .await
+        .expect("an answer");
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+}
+
+/// A number whose last four digits choose the simulated script; `n` makes it unique.
+pub fn number(n: u32, script: &str) -> String {
+    // Area codes and exchanges that exist: 415-2nn.
+    format!("+1{}{:03}{script}", [415, 212, 303, 206][(n / 700) as usize % 4], 200 + n % 700)
+}
+
+pub fn call_event(id: &str, to: &str) -> Value {
+    json!({
+        "specversion": "1.0", "source": "test", "id": id, "type": "voice.call.requested",
+        "data": {
+            "content": "Hello Ada, this is a reminder.", "lead": { "id": format!("lead-{id}"), "phone_number": to, "name": "Ada" },
+            "user": { "id": "user-7" }, "voice_config": { "platform": "bland_ai", "language": "en" }, "metadata": { "campaign_id": "123" }
+        }
+    })
+}
