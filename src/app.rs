@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -13,6 +14,7 @@ use crate::clock;
 use crate::config::{Config, Role};
 use crate::delivery::{Dispatcher, DispatcherParts, LiveReplicas, MessageDeliveryService, VoiceDelivery, sweep};
 use crate::lifecycle::Lifecycle;
+use crate::outcomes::{self, Outcomes};
 use crate::platforms::PlatformRegistry;
 use crate::processors::{Intake, ProcessorFactory};
 use crate::queue::{Consumer, ConsumerOptions, QueueInfo, QueueTarget, ResolveError, Sqs, SqsOptions};
@@ -60,8 +62,7 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
     let delivery = MessageDeliveryService::new(voice.clone());
     let (gate_writer, gate) = watch::channel(false);
     lifecycle.spawn_critical("postgres watch", watch_postgres(store.clone(), gate_writer, lifecycle.clone()));
-    let webhooks =
-        Webhooks::new(store.clone(), Arc::new(registry.clone()), lifecycle.clone(), config.poller.interval);
+    let webhooks = Webhooks::new(store.clone(), Arc::new(registry.clone()), lifecycle.clone(), config.poller.interval);
     let sweeper = webhooks.clone();
     let every = config.worker.sweep_interval;
     lifecycle.spawn_critical("webhook sweep", async move { sweeper.sweep(every).await });
@@ -79,16 +80,38 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
             seed: replica.as_u64_pair().1,
         };
         let started = Dispatcher::start(parts);
-        lifecycle.spawn_critical("heartbeat", heartbeat(store.clone(), config.clone(), replica, live_replicas, lifecycle.clone()));
+        lifecycle.spawn_critical(
+            "heartbeat",
+            heartbeat(store.clone(), config.clone(), replica, live_replicas, lifecycle.clone()),
+        );
         lifecycle.spawn_critical("sweeper", sweep(store.clone(), started.clone(), every, lifecycle.clone()));
         let looker = Looker::new(store.clone(), registry.clone(), config.clone(), lifecycle.clone());
         lifecycle.spawn_critical("looker", looker.run());
         lifecycle.spawn_critical("ledger gauges", reconcile::watch_ledger(store.clone(), lifecycle.clone()));
         dispatcher = Some(started);
     }
+    // Commands that need no queue run without a region; outcome events to a queue do not.
+    let sqs = match Sqs::connect(SqsOptions::from_config(&config.queue)).await {
+        Ok(sqs) => Some(sqs),
+        Err(error) if config.queue.urls.is_empty() && config.outcome_queue().is_none() => {
+            tracing::debug!(%error, "SQS is not used");
+            None
+        }
+        Err(error) => return Err(Failure::BadConfiguration(error.to_string())),
+    };
+    if config.has_role(Role::Worker) {
+        let send = match &sqs {
+            Some(sqs) => outcomes::through_sqs(sqs.clone()),
+            None => Arc::new(|_, events: Vec<_>| {
+                let refused = events.iter().map(|_| Err("no AWS region is set".to_owned())).collect();
+                Box::pin(std::future::ready(refused)) as BoxFuture<'static, _>
+            }),
+        };
+        Outcomes::new(&config, store.clone(), send).map_err(Failure::BadConfiguration)?.start(&lifecycle);
+    }
     let processors = ProcessorFactory::new(&store, &delivery, dispatcher.as_ref());
-    if let Some(dispatcher) = &dispatcher {
-        start_receiving(&config, &store, processors.clone(), dispatcher, gate, &lifecycle).await?;
+    if let (Some(dispatcher), Some(sqs)) = (&dispatcher, sqs) {
+        start_receiving(&config, &store, sqs, processors.clone(), dispatcher, gate, &lifecycle).await?;
     }
     tracing::info!(%replica, version = env!("CARGO_PKG_VERSION"), "serving");
 
@@ -119,6 +142,7 @@ async fn give_back(store: &Store, replica: Uuid) {
 async fn start_receiving(
     config: &Arc<Config>,
     store: &Store,
+    sqs: Sqs,
     processors: ProcessorFactory,
     dispatcher: &Dispatcher,
     gate: watch::Receiver<bool>,
@@ -128,18 +152,13 @@ async fn start_receiving(
         tracing::warn!("no queue is configured (VOXD_QUEUES): jobs come by the API only");
         return Ok(());
     }
-    let targets: Vec<QueueTarget> = config
-        .queue
-        .urls
-        .iter()
-        .map(|text| text.parse())
-        .collect::<Result<_, String>>()
-        .map_err(|problem| Failure::BadConfiguration(format!("bad configuration: queue.urls (VOXD_QUEUES): {problem}")))?;
-    let sqs = Sqs::connect(SqsOptions::from_config(&config.queue))
-        .await
-        .map_err(|error| Failure::BadConfiguration(error.to_string()))?;
+    let targets: Vec<QueueTarget> =
+        config.queue.urls.iter().map(|text| text.parse()).collect::<Result<_, String>>().map_err(|problem| {
+            Failure::BadConfiguration(format!("bad configuration: queue.urls (VOXD_QUEUES): {problem}"))
+        })?;
     let handler = Arc::new(Intake::new(store.clone(), processors, config.outcome_queue().map(str::to_owned)));
-    let options = ConsumerOptions::new(config.queue.max_pollers, config.queue.wait, dispatcher.replica().as_u64_pair().1);
+    let options =
+        ConsumerOptions::new(config.queue.max_pollers, config.queue.wait, dispatcher.replica().as_u64_pair().1);
     let backlog = dispatcher.backlog().clone();
     let start = {
         let (sqs, lifecycle) = (sqs.clone(), lifecycle.clone());
@@ -236,8 +255,12 @@ async fn watch_postgres(store: Store, gate: watch::Sender<bool>, lifecycle: Life
 async fn heartbeat(store: Store, config: Arc<Config>, replica: Uuid, live: LiveReplicas, lifecycle: Lifecycle) {
     let stop = lifecycle.soft_token();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let roles: Vec<String> =
-        config.worker.roles.iter().map(|role| if *role == Role::Worker { "worker" } else { "http" }.to_owned()).collect();
+    let roles: Vec<String> = config
+        .worker
+        .roles
+        .iter()
+        .map(|role| if *role == Role::Worker { "worker" } else { "http" }.to_owned())
+        .collect();
     while !stop.is_cancelled() {
         match store.heartbeat(replica, &host, &roles, config.worker.lease).await {
             Ok(workers) => {

@@ -47,6 +47,25 @@ impl Lifecycle {
         tokio::spawn(self.tracker.track_future(task))
     }
 
+    /// `SIGTERM` and `SIGINT` begin the shutdown; a second one ends it at once.
+    pub fn stop_on_signals(&self) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (soft, hard) = (self.soft.clone(), self.hard.clone());
+        // Not tracked: it waits for a second signal that mostly does not come.
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+        tokio::spawn(async move {
+            for token in [soft, hard] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(())
+    }
+
     /// Take no new work from now on.
     pub fn begin_shutdown(&self) {
         self.soft.cancel();

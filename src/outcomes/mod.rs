@@ -19,4 +19,4 @@ mod queue;
 mod sign;
 
 pub use deliver::Outcomes;
-pub use queue::{OutgoingEvent, SendBatch};
+pub use queue::{OutgoingEvent, SendBatch, through_sqs};

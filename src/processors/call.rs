@@ -26,7 +26,8 @@ impl VoiceCallProcessor {
 
     async fn prepare(&self, batch: Vec<Incoming>) -> Result<Vec<(NewCall, Option<Permit>)>, StoreError> {
         let names: Vec<String> = batch.iter().filter_map(|incoming| config_name(&incoming.job.kind)).collect();
-        let stored = if names.is_empty() { Default::default() } else { self.store.voice_configs_by_name(&names).await? };
+        let stored =
+            if names.is_empty() { Default::default() } else { self.store.voice_configs_by_name(&names).await? };
         let now = clock::now();
         let prepare = |incoming: Incoming| {
             let JobKind::Call(data) = &incoming.job.kind else { return None };
@@ -36,8 +37,13 @@ impl VoiceCallProcessor {
             };
             let data: &CallData = data;
             let Incoming { via, place, .. } = &incoming;
-            let admission =
-                Admission { voice_config, source: via.source, tenant: via.tenant.clone(), order: via.order.clone(), now };
+            let admission = Admission {
+                voice_config,
+                source: via.source,
+                tenant: via.tenant.clone(),
+                order: via.order.clone(),
+                now,
+            };
             let _ = place;
             let call = self.delivery.prepare(&incoming.job, data, admission);
             Some((call, incoming.place))
@@ -78,7 +84,9 @@ impl Processor for VoiceCallProcessor {
                         metrics::CALLS_FINISHED.inc([&call.platform, call.status.as_str()]);
                     }
                     let ids = Accepted::New { call_id: Some(call.id), thread_message_id: Some(call.thread_message_id) };
-                    if let (CallStatus::Accepted, Some(dispatcher), Some(place), true) = (call.status, &self.dispatcher, place, leased) {
+                    if let (CallStatus::Accepted, Some(dispatcher), Some(place), true) =
+                        (call.status, &self.dispatcher, place, leased)
+                    {
                         dispatcher.submit(Ready { call: leased_call(call), place, since: received }).await;
                     }
                     ids

@@ -35,7 +35,8 @@ impl Intake {
         let mut groups: BTreeMap<&'static str, Group> = BTreeMap::new();
         let mut rejected = Vec::new();
         for (position, message) in batch.iter_mut().enumerate() {
-            let job = job::parse(message.body.as_bytes()).and_then(|job| self.processors.get(&job).map(|found| (job, found)));
+            let job =
+                job::parse(message.body.as_bytes()).and_then(|job| self.processors.get(&job).map(|found| (job, found)));
             let (mut job, processor) = match job {
                 Ok((job, processor)) => (job, processor.clone()),
                 Err(rejection) => {
@@ -46,9 +47,11 @@ impl Intake {
             if job.traceparent.is_none() {
                 job.traceparent = message.traceparent().map(str::to_owned);
             }
-            let group = groups
-                .entry(job.kind.event_type())
-                .or_insert_with(|| Group { processor, positions: Vec::new(), incoming: Vec::new() });
+            let group = groups.entry(job.kind.event_type()).or_insert_with(|| Group {
+                processor,
+                positions: Vec::new(),
+                incoming: Vec::new(),
+            });
             group.positions.push(position);
             group.incoming.push(Incoming { via: via(message), job, place: message.take_permit() });
         }
@@ -69,6 +72,9 @@ impl Intake {
             })
             .collect();
         self.store.keep_rejected(&rows).await?;
+        if let Some(queue) = &self.outcome_queue {
+            self.store.queue_job_rejected(queue, &rows).await?;
+        }
         for (position, rejection) in rejected {
             let message = &batch[*position];
             metrics::MESSAGES_REJECTED.inc([&message.queue.name, rejection.reason.as_str()]);
@@ -113,12 +119,16 @@ impl BatchHandler for Intake {
                     for ((position, accepted), key) in group.positions.into_iter().zip(accepted).zip(keys) {
                         match accepted {
                             Accepted::New { .. } => dispositions[position] = Disposition::Delete { result: "accepted" },
-                            Accepted::Repeat { .. } => dispositions[position] = Disposition::Delete { result: "duplicate" },
+                            Accepted::Repeat { .. } => {
+                                dispositions[position] = Disposition::Delete { result: "duplicate" }
+                            }
                             Accepted::KeyReused => rejected.push((position, key_reused(key))),
                         }
                     }
                 }
-                Err(error) => tracing::warn!(messages = group.positions.len(), %error, "not accepted; the messages go back to the queue"),
+                Err(error) => {
+                    tracing::warn!(messages = group.positions.len(), %error, "not accepted; the messages go back to the queue")
+                }
             }
         }
         match self.reject(&batch, &rejected).await {
@@ -127,7 +137,9 @@ impl BatchHandler for Intake {
                     dispositions[position] = Disposition::Reject(rejection);
                 }
             }
-            Err(error) => tracing::warn!(messages = rejected.len(), %error, "rejections not stored; the messages go back to the queue"),
+            Err(error) => {
+                tracing::warn!(messages = rejected.len(), %error, "rejections not stored; the messages go back to the queue")
+            }
         }
         fault::point("after_accept");
         if let Some(message) = batch.first() {

@@ -83,7 +83,10 @@ impl ProcessorFactory {
         self.processors.get(event_type).ok_or_else(|| Rejection {
             reason: RejectReason::UnknownType,
             field_path: "/type".into(),
-            detail: format!("{event_type} is not served here, expected one of {}", self.event_types().collect::<Vec<_>>().join(", ")),
+            detail: format!(
+                "{event_type} is not served here, expected one of {}",
+                self.event_types().collect::<Vec<_>>().join(", ")
+            ),
             source: Some(job.key.source.clone()),
             event_id: Some(job.key.id.clone()),
         })
@@ -108,7 +111,9 @@ impl ProcessorFactory {
                 Ok(AcceptedCall { call_id: subject_id, thread_message_id: thread_message_id.ok_or_else(missing)? })
             }
             Some(Accepted::KeyReused) => Err(AcceptError::KeyReused),
-            Some(Accepted::New { .. }) | None => Err(AcceptError::Store(StoreError::Refused("the job made no call".into()))),
+            Some(Accepted::New { .. }) | None => {
+                Err(AcceptError::Store(StoreError::Refused("the job made no call".into())))
+            }
         }
     }
 }

@@ -129,7 +129,9 @@ impl Looker {
             }
         };
         match step {
-            DoubtStep::Unknown => tracing::error!("unknown: looking up did not settle it, an operator must (voxd calls settle)"),
+            DoubtStep::Unknown => {
+                tracing::error!("unknown: looking up did not settle it, an operator must (voxd calls settle)")
+            }
             DoubtStep::Redial => tracing::warn!("absence proven: the call is scheduled again"),
             DoubtStep::Waiting | DoubtStep::Settled => {}
         }
@@ -186,7 +188,8 @@ impl Looker {
                     Applied::Moved { state, .. } => !state.is_live(),
                     _ => false,
                 };
-                metrics::POLLS.inc([name, if matches!(applied, Applied::Moved { .. }) { "changed" } else { "unchanged" }]);
+                metrics::POLLS
+                    .inc([name, if matches!(applied, Applied::Moved { .. }) { "changed" } else { "unchanged" }]);
                 if !ended {
                     self.still_live(name, due).await?;
                 }

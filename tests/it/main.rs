@@ -1,9 +1,9 @@
 mod database;
 mod dev_postgres;
+mod harness;
 mod house;
+mod main_job;
 mod outcomes;
 mod platform_contract;
 mod queue_consumer;
 mod sqs_contract;
-mod harness;
-mod main_job;

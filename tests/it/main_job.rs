@@ -14,7 +14,10 @@ async fn an_event_becomes_one_call_and_its_outcome_is_recorded() {
     let creates = world.creates_by_attempt();
     assert_eq!(creates.values().copied().collect::<Vec<_>>(), [1], "one request for the one attempt");
     assert_eq!(world.attempts("one").await, [("completed".to_owned(), Some("placed".to_owned()), "first".to_owned())]);
-    assert_eq!(world.count("select count(*) from thread_messages where status = 'completed' and lead_id = 'lead-one'").await, 1);
+    assert_eq!(
+        world.count("select count(*) from thread_messages where status = 'completed' and lead_id = 'lead-one'").await,
+        1
+    );
     let story: Vec<(String,)> = sqlx::query_as("select to_status from call_events where kind = 'status' order by id")
         .fetch_all(&world.db)
         .await
@@ -36,7 +39,9 @@ async fn a_repeat_changes_nothing_and_a_reused_key_is_refused() {
     other["data"]["content"] = json!("Something else.");
     world.enqueue(&other).await;
     eventually("the reused key is rejected", async || {
-        (world.count("select count(*) from rejected_messages where reason = 'key_reused' and event_id = 'twice'").await == 1).then_some(())
+        (world.count("select count(*) from rejected_messages where reason = 'key_reused' and event_id = 'twice'").await
+            == 1)
+            .then_some(())
     })
     .await;
     eventually("the queue is empty", async || (world.depth("jobs").await == 0).then_some(())).await;

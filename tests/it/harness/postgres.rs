@@ -27,7 +27,8 @@ pub async fn database() -> String {
 async fn make_template() -> String {
     let base = tokio::task::spawn_blocking(start_cluster).await.expect("the cluster's thread answers");
     let url = with_name(&base, TEMPLATE);
-    let config = Config::load(None, &Environment::from_pairs([("DATABASE_URL", url.as_str())])).expect("a configuration");
+    let config =
+        Config::load(None, &Environment::from_pairs([("DATABASE_URL", url.as_str())])).expect("a configuration");
     let store = Store::new(&config.database).expect("a store");
     store.migrate().await.expect("migrations apply");
     base
@@ -38,13 +39,15 @@ fn start_cluster() -> String {
     let (sender, receiver) = mpsc::channel();
     #[expect(clippy::disallowed_methods, reason = "it outlives every test's runtime")]
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.block_on(async move {
             let dir = tempfile::Builder::new().prefix("voxd-test-").tempdir_in("/tmp").expect("a directory in /tmp");
             let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(dir.path(), open).expect("permissions");
             let options = ClusterOptions { max_connections: 400, ..ClusterOptions::default() };
-            let cluster = Cluster::start(&dir.path().join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
+            let cluster =
+                Cluster::start(&dir.path().join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
             cluster.create_database(TEMPLATE, None).await.expect("a template database");
             sender.send(cluster.url(TEMPLATE)).expect("somebody waits for the cluster");
             std::future::pending::<()>().await;

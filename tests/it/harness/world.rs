@@ -153,7 +153,11 @@ impl World {
     }
 
     pub async fn call_id(&self, event_id: &str) -> Uuid {
-        sqlx::query_scalar("select id from calls where event_id = $1").bind(event_id).fetch_one(&self.db).await.expect("a call")
+        sqlx::query_scalar("select id from calls where event_id = $1")
+            .bind(event_id)
+            .fetch_one(&self.db)
+            .await
+            .expect("a call")
     }
 
     pub async fn until_status(&self, event_id: &str, wanted: &str) {
