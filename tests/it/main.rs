@@ -6,4 +6,6 @@ mod main_job;
 mod outcomes;
 mod platform_contract;
 mod queue_consumer;
+mod outcomes;
+mod platform_contract;
 mod sqs_contract;
