@@ -1,3 +1,4 @@
+mod bland;
 mod database;
 mod dev_postgres;
 mod harness;
@@ -6,6 +7,4 @@ mod main_job;
 mod outcomes;
 mod platform_contract;
 mod queue_consumer;
-mod outcomes;
-mod platform_contract;
 mod sqs_contract;

@@ -39,15 +39,18 @@ async fn search(bland: &Bland, attempt: &AttemptRef) -> Result<Lookup, PlatformE
     let since = (attempt.committed_at - BEFORE).to_rfc3339_opts(SecondsFormat::Millis, false);
     for spelling in spellings(attempt.to.as_e164()) {
         let mut index = 0;
+        // By this spelling; another one may list the same calls.
+        let mut listed = BTreeSet::new();
         loop {
             let page = list(bland, &spelling, &since, index).await?;
             pages += 1;
             rows += page.rows.len();
-            let before = seen.len();
+            let before = listed.len();
             for row in &page.rows {
                 let Some(id) = record::id(row) else {
                     return Ok(inconclusive("a listed call has no readable id"));
                 };
+                listed.insert(id.to_owned());
                 if !seen.insert(id.to_owned()) || !is_candidate(row, attempt) {
                     continue;
                 }
@@ -61,7 +64,7 @@ async fn search(bland: &Bland, attempt: &AttemptRef) -> Result<Lookup, PlatformE
             if page.rows.is_empty() || page.total == Some(index) {
                 break;
             }
-            if pages >= MAX_PAGES || seen.len() == before && index > page.rows.len() {
+            if pages >= MAX_PAGES || listed.len() == before {
                 return Ok(inconclusive("the listing cannot be read to its end"));
             }
         }
