@@ -59,6 +59,9 @@ chaos: deps ## Kills replicas and Postgres under load, then counts (VOXD_TEST_SE
 bench: deps ## Events per second, latency, CPU and memory on this machine
 	@cargo test --locked --release --test it bench -- --ignored --nocapture --test-threads=1
 
+.PHONY: bench-peers
+bench-peers: deps .voxd/venv-peers/.done .voxd/peers/.done ## Installs the rivals that `make bench` measures in the same run (wants npm)
+
 .PHONY: sqlx
 sqlx: deps ## Rewrites .sqlx after a change of SQL, against a throwaway Postgres
 	@.ci/sqlx
@@ -79,10 +82,20 @@ clean-dev: ## Drops the data of `voxd dev`
 # Python environments, made anew when their list changes. The mark is made last: one cut short is no environment.
 .voxd/venv-moto/.done: tests/requirements-moto.txt
 .voxd/venv-lint/.done: .ci/requirements-lint.txt
+.voxd/venv-peers/.done: tests/peers/requirements.txt
 .voxd/venv-%/.done:
 	$(SAY) 'installing $<'
 	@rm -rf .voxd/venv-$*
 	@mkdir -p .voxd
 	@python3 -m venv .voxd/venv-$*
 	@.voxd/venv-$*/bin/pip install --disable-pip-version-check --quiet --progress-bar off --requirement $<
+	@touch $@
+
+# sqs-consumer wants a newer Node than Debian's; npm's package `node` brings one.
+.voxd/peers/.done: tests/peers/package.json
+	$(SAY) 'installing $<'
+	@command -v npm >/dev/null || { echo 'npm is missing. Type: apt-get install --no-install-recommends npm' >&2; exit 1; }
+	@rm -rf .voxd/peers && mkdir -p .voxd/peers
+	@cp $< .voxd/peers/
+	@npm install --prefix .voxd/peers --no-audit --no-fund --loglevel=error
 	@touch $@
