@@ -88,9 +88,12 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
+    use http_body_util::BodyExt as _;
     use opentelemetry_sdk::error::OTelSdkResult;
     use opentelemetry_sdk::trace::SpanData;
     use tracing_subscriber::layer::SubscriberExt as _;
+
+    use crate::lifecycle::Lifecycle;
 
     const PRODUCERS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -136,6 +139,48 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry(), || {
             assert_eq!(tracing::info_span!("call").in_scope(current_traceparent), None);
         });
+    }
+
+    /// A collector that takes one connection and hands on what it is sent: path and body.
+    async fn collector(lifecycle: &Lifecycle) -> (String, tokio::sync::mpsc::Receiver<(String, Vec<u8>)>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, received) = tokio::sync::mpsc::channel(8);
+        let answer = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let sender = sender.clone();
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = request.into_body().collect().await?.to_bytes().to_vec();
+                sender.send((path, body)).await.unwrap();
+                // An empty message of gRPC, then its status.
+                let empty = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 5]));
+                let status = http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+                let body = empty.with_trailers(async { Some(Ok(status)) });
+                let response = http::Response::builder().header("content-type", "application/grpc").body(body);
+                Ok::<_, hyper::Error>(response.unwrap())
+            }
+        });
+        lifecycle.spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let server = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+            let _ = server.serve_connection(hyper_util::rt::TokioIo::new(stream), answer).await;
+        });
+        (address, received)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_last_spans_reach_the_collector_at_shutdown() {
+        let (address, mut received) = collector(&Lifecycle::new()).await;
+        let provider = provider(exporter(&address).unwrap());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer(&provider)), || {
+            tracing::info_span!("placing a call").in_scope(|| ());
+        });
+        let shutdown = tokio::task::spawn_blocking(move || provider.shutdown());
+        let (path, body) = received.recv().await.unwrap();
+        assert_eq!(path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+        let holds = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(holds("placing a call") && holds("service.name") && holds("voxd"));
+        shutdown.await.unwrap().unwrap();
     }
 
     #[tokio::test]
