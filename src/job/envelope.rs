@@ -15,11 +15,12 @@ use crate::text::pointer_token;
 #[derive(Debug)]
 pub(super) struct Event {
     pub attributes: Map<String, Value>,
-    layout: Layout,
+    pub layout: Layout,
 }
 
+/// How an event stands in its message.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Layout {
+pub(super) enum Layout {
     Raw,
     /// Text in `Message`.
     Sns,
@@ -29,11 +30,11 @@ enum Layout {
     EventBridgeData,
 }
 
-impl Event {
+impl Layout {
     /// Where an attribute stands in the message.
-    pub fn pointer(&self, attribute: &str) -> String {
+    pub fn pointer(self, attribute: &str) -> String {
         let token = pointer_token(attribute);
-        match (self.layout, attribute) {
+        match (self, attribute) {
             (Layout::Raw, _) => format!("/{token}"),
             (Layout::Sns, _) => format!("/Message/{token}"),
             (Layout::EventBridgeEvent, _) => format!("/detail/{token}"),
@@ -41,6 +42,13 @@ impl Event {
             (Layout::EventBridgeData, "type") => "/detail-type".into(),
             (Layout::EventBridgeData, _) => format!("/{token}"),
         }
+    }
+}
+
+impl Event {
+    /// Where an attribute stands in the message.
+    pub fn pointer(&self, attribute: &str) -> String {
+        self.layout.pointer(attribute)
     }
 
     /// The name of an attribute in the sender's words.

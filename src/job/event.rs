@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::envelope::Layout;
 use crate::call::status::text_enum;
 use crate::call::{Lead, VoiceConfig};
 
@@ -28,6 +29,28 @@ pub struct Job {
     pub kind: JobKind,
     /// W3C trace context of the producer, where it sent one.
     pub traceparent: Option<String>,
+    pub(super) layout: Layout,
+}
+
+impl Job {
+    /// JSON pointer to a CloudEvents attribute (`id`, `type`, `data`) in the message as it came, envelope included.
+    pub fn pointer(&self, attribute: &str) -> String {
+        self.layout.pointer(attribute)
+    }
+
+    /// This job came under a key that another one has.
+    pub fn key_reused(&self) -> Rejection {
+        let JobKey { source, id } = &self.key;
+        Rejection {
+            reason: RejectReason::KeyReused,
+            field_path: self.pointer("id"),
+            detail: format!(
+                "source {source:?} and id {id:?} came before with another type or data, expected a new id for a new job"
+            ),
+            source: Some(source.clone()).filter(|source| !source.is_empty()),
+            event_id: Some(id.clone()),
+        }
+    }
 }
 
 /// By event type.

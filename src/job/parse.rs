@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::envelope::{self, Event};
+use super::envelope::{self, Event, Layout};
 use super::event::{CallData, CancelData, ContentHash, EVENT_TYPES, Job, JobKey, JobKind, RejectReason, Rejection};
 use super::read::{self, Fault};
 use super::{schema, validate};
@@ -40,7 +40,7 @@ pub fn call_from_data(key: JobKey, data: Value) -> Result<Job, Vec<FieldError>> 
     }
     let kind = call(&data)?;
     let content_hash = ContentHash::of(kind.event_type(), &data);
-    Ok(Job { key, content_hash, kind, traceparent: None })
+    Ok(Job { key, content_hash, kind, traceparent: None, layout: Layout::Raw })
 }
 
 fn job(event: &Event) -> Result<Job, Fault> {
@@ -71,6 +71,7 @@ fn job(event: &Event) -> Result<Job, Fault> {
         content_hash: ContentHash::of(event_type, data),
         kind,
         traceparent: event.readable("traceparent").filter(|text| is_traceparent(text)),
+        layout: event.layout,
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::client::{BATCH, Sqs};
 use super::resolve::QueueInfo;
@@ -21,6 +22,8 @@ const CONCURRENCY: usize = 8;
 const CROWDED: usize = 2000;
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+/// While the program is stopping; some six seconds.
+const LAST_TRIES: u32 = 5;
 
 /// Gives deletes to the queue's deleter. It flushes and ends once all of these are dropped.
 #[derive(Clone)]
@@ -46,7 +49,7 @@ impl Deleter {
         let (entries, incoming) = mpsc::unbounded_channel();
         let pending = Arc::new(Pending { count: AtomicUsize::new(0), crowded: watch::Sender::new(false) });
         let aborted = lifecycle.hard_token();
-        let task = Task { sqs, queue, pending: pending.clone() };
+        let task = Task { sqs, queue, pending: pending.clone(), stopping: lifecycle.soft_token() };
         lifecycle.spawn_critical("sqs deleter", async move {
             tokio::select! {
                 () = task.run(incoming) => {}
@@ -89,6 +92,7 @@ struct Task {
     sqs: Sqs,
     queue: Arc<QueueInfo>,
     pending: Arc<Pending>,
+    stopping: CancellationToken,
 }
 
 impl Task {
@@ -139,7 +143,8 @@ impl Task {
         let mut again = Vec::new();
         for (mut entry, result) in entries.into_iter().zip(results) {
             let Err((error, sender_fault)) = result else { continue };
-            if sender_fault || clock::monotonic() >= entry.until {
+            let stopping = self.stopping.is_cancelled() && entry.tries + 1 >= LAST_TRIES;
+            if sender_fault || stopping || clock::monotonic() >= entry.until {
                 // It comes again, and is then known by its key.
                 tracing::warn!(queue = self.queue.name, error = %error, tries = entry.tries + 1, "a message could not be deleted");
                 continue;

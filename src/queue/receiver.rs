@@ -155,6 +155,12 @@ impl Receiver {
 
     async fn poll(&self, attempt_id: Option<String>) -> Poll {
         let mut gate = self.gate.clone();
+        let closed = async {
+            // With nobody left to close it, it stays as it is.
+            if gate.wait_for(|open| !open).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         let room = async {
             self.deleter.not_crowded().await;
             self.share.acquire(BATCH, LINGER).await
@@ -162,8 +168,7 @@ impl Receiver {
         let permits = tokio::select! {
             biased;
             () = self.lifecycle.stopping() => return Poll::NotAsked,
-            // Closed, or nobody left to open it.
-            _ = gate.wait_for(|open| !open) => return Poll::NotAsked,
+            () = closed => return Poll::NotAsked,
             permits = room => permits,
         };
         let asked = permits.len();

@@ -91,7 +91,10 @@ impl Sqs {
                 || policy.max_receive_count.as_u64().and_then(|count| count.try_into().ok()),
                 |text| text.parse().ok(),
             );
-            info.dead_letter = Some(self.dead_letter(&policy.dead_letter_target_arn).await.map_err(failed)?);
+            let arn = &policy.dead_letter_target_arn;
+            let failed =
+                |error| ResolveError::Unavailable { queue: format!("{named}: its dead-letter queue {arn}"), error };
+            info.dead_letter = Some(self.dead_letter(arn).await.map_err(failed)?);
         }
         info.warn();
         Ok(info)

@@ -80,18 +80,9 @@ impl Settler {
 
     /// Writes the dead letters, then deletes; returns the messages whose dead letter could not be written.
     async fn reject<'a>(&self, rejected: Vec<(&'a Arc<Received>, Rejection)>) -> Vec<(&'a Arc<Received>, Duration)> {
-        for (message, rejection) in &rejected {
-            tracing::warn!(
-                queue = self.queue.name,
-                message_id = message.message_id,
-                reason = rejection.reason.as_str(),
-                field_path = rejection.field_path,
-                "a message was rejected"
-            );
-        }
         let Some((queue, producer)) = &self.dead_letters else {
-            for (message, rejection) in rejected {
-                self.rejected(message, &rejection);
+            for (message, _) in rejected {
+                self.rejected(message);
             }
             return Vec::new();
         };
@@ -100,9 +91,9 @@ impl Settler {
         let mut left = Vec::new();
         for range in batches(&copies) {
             let results = producer.send_batch(&copies[range.clone()]).await;
-            for ((message, rejection), result) in rejected[range].iter().zip(results) {
+            for ((message, _), result) in rejected[range].iter().zip(results) {
                 match result {
-                    Ok(_) => self.rejected(message, rejection),
+                    Ok(_) => self.rejected(message),
                     Err(error) => {
                         tracing::warn!(
                             queue = self.queue.name,
@@ -118,9 +109,8 @@ impl Settler {
         left
     }
 
-    fn rejected(&self, message: &Received, rejection: &Rejection) {
+    fn rejected(&self, message: &Received) {
         self.count("rejected", 1);
-        metrics::MESSAGES_REJECTED.inc([&self.queue.name, rejection.reason.as_str()]);
         self.delete(message);
     }
 

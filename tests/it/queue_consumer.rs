@@ -417,10 +417,12 @@ async fn an_idle_consumer_polls_once_at_a_time() {
     let world = World::new().await;
     let queue = world.queue("jobs").await;
     world.server.reset_stats();
+    let begun = clock::monotonic();
     let running = Running::start(&world, vec![queue], Setup::default(), accept);
-    clock::sleep(Duration::from_millis(3300)).await;
-    // Long polls of one second: the same rate as three a minute at twenty seconds.
-    assert!((3..=4).contains(&world.server.stats().requests), "{:?}", world.server.stats());
+    until("some polls have ended", async || world.requests(Operation::ReceiveMessage) > 3).await;
+    // Long polls of one second, one after another: the same as three a minute at twenty seconds.
+    let requests = world.server.stats().requests;
+    assert!(requests <= begun.elapsed().as_secs() + 1, "{requests} requests in {:?}", begun.elapsed());
     running.stop().await;
 }
 
@@ -440,6 +442,48 @@ async fn errors_back_off_are_told_and_end_by_themselves() {
     running.next_n(3).await;
     assert!(running.consumer.health()[0].1.up);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_receive_that_is_never_answered_is_given_up() {
+    let world = World::new().await;
+    let queue = world.queue("jobs").await;
+    let stall = Rule::on(Operation::ReceiveMessage, Fault::Stall { ms: 600_000 }).next(1);
+    world.server.set_faults(Faults { rules: vec![stall] });
+    let mut running = Running::start(&world, vec![queue.clone()], Setup::default(), accept);
+    world.send(&queue, numbered(0..1)).await;
+    assert_eq!(running.next().await, "job-0");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_a_fifo_queue_is_asked_for_again() {
+    let world = World::new().await;
+    let queue = world.queue("jobs.fifo").await;
+    world.send(&queue, numbered(0..3)).await;
+    world.server.set_faults(Faults { rules: vec![Rule::on(Operation::ReceiveMessage, Fault::DropAfter).next(1)] });
+    let mut running = Running::start(&world, vec![queue.clone()], Setup::default(), accept);
+    // Without the attempt's id they would be away for the visibility time-out, longer than our patience.
+    assert_eq!(running.next_n(3).await, ["job-0", "job-1", "job-2"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_standard_queues_group_names_the_tenant() {
+    let world = World::new().await;
+    let queue = world.queue("jobs").await;
+    let message = Outgoing { group_id: Some("tenant-7".into()), ..Outgoing::new("x") };
+    assert!(world.producer(&queue).send(&[message], |_| {}).await[0].is_ok());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let running = Running::start(&world, vec![queue.clone()], Setup::default(), move |message| {
+        tell.send(message.group_id.clone()).unwrap();
+        Disposition::Reject(rejection())
+    });
+    assert_eq!(told.recv().await.unwrap().as_deref(), Some("tenant-7"));
+    world.all_gone(&queue).await;
+    running.stop().await;
+    let letters = world.sqs.peek(&queue, queue.dead_letter.as_ref().unwrap(), 1).await.unwrap();
+    assert_eq!(letters[0].message.group_id.as_deref(), Some("tenant-7"));
 }
 
 #[tokio::test]

@@ -134,6 +134,16 @@ fn each_reason_has_its_words() {
 }
 
 #[test]
+fn a_reused_key_is_told_by_its_place() {
+    let rejection = parsed(&sns(&example())).unwrap().key_reused();
+    assert_eq!(rejection.reason.as_str(), "key_reused");
+    assert_eq!(
+        rejection.detail_attribute(),
+        "/Message/id: source \"crm\" and id \"lead-42-welcome\" came before with another type or data, expected a new id for a new job"
+    );
+}
+
+#[test]
 fn a_misspelt_option_names_the_one_that_was_meant() {
     for (event, says) in [
         (
