@@ -11,6 +11,7 @@
 //! | edges | [`queue`], [`store`], [`platforms`] |
 //! | nouns and rules, no I/O | [`call`], [`job`] |
 //! | ground | [`config`], [`telemetry`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
+//! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`text`] |
 
 pub mod app;
 pub mod call;
@@ -20,6 +21,7 @@ pub mod delivery;
 pub mod dev;
 pub mod egress;
 pub mod fault;
+pub mod health;
 pub mod job;
 pub mod lifecycle;
 pub mod outcomes;

@@ -6,11 +6,14 @@
 
 pub mod accept;
 pub mod attempts;
+pub mod configs;
 pub mod inbox;
+pub mod keys;
 pub mod leases;
 pub mod looks;
 pub mod operator;
 pub mod outbox;
+pub mod read;
 pub mod replicas;
 pub mod updates;
 
