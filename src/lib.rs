@@ -22,6 +22,7 @@ pub mod dev;
 pub mod egress;
 pub mod fault;
 pub mod health;
+pub mod http;
 pub mod job;
 pub mod lifecycle;
 pub mod outcomes;

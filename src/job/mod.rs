@@ -16,7 +16,7 @@ mod validate;
 pub use event::{
     CallData, CancelData, ContentHash, EVENT_TYPES, Job, JobKey, JobKind, RejectReason, Rejection, User, VoiceConfigRef,
 };
-pub use parse::{call_from_data, parse};
+pub use parse::{call_from_data, parse, voice_config_from_value};
 pub use read::MAX_MESSAGE_BYTES;
-pub use schema::schema;
+pub use schema::{call_data_schema, schema};
 pub use validate::check_voice_config;

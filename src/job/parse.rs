@@ -7,7 +7,7 @@ use super::envelope::{self, Event, Layout};
 use super::event::{CallData, CancelData, ContentHash, EVENT_TYPES, Job, JobKey, JobKind, RejectReason, Rejection};
 use super::read::{self, Fault};
 use super::{schema, validate};
-use crate::call::FieldError;
+use crate::call::{FieldError, VoiceConfig};
 use crate::text::{nearest_hint, pointer_token};
 
 /// Most characters of `id`, `source` and `type`.
@@ -41,6 +41,13 @@ pub fn call_from_data(key: JobKey, data: Value) -> Result<Job, Vec<FieldError>> 
     let kind = call(&data)?;
     let content_hash = ContentHash::of(kind.event_type(), &data);
     Ok(Job { key, content_hash, kind, traceparent: None, layout: Layout::Raw })
+}
+
+/// A voice configuration that is to be stored. All problems, with pointers relative to it.
+pub fn voice_config_from_value(config: &Value) -> Result<VoiceConfig, Vec<FieldError>> {
+    let config: VoiceConfig = typed(config, schema::config_shape())?;
+    none_wrong(validate::check_voice_config(&config))?;
+    Ok(config)
 }
 
 fn job(event: &Event) -> Result<Job, Fault> {

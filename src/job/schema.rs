@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::event::{CallData, CancelData};
 use super::parse::MAX_NAME_CHARS;
-use crate::call::FieldError;
+use crate::call::{FieldError, VoiceConfig};
 use crate::text::{nearest_hint, pointer_token};
 
 /// JSON Schema (draft 2020-12) of the event as it stands raw on a queue.
@@ -52,8 +52,18 @@ pub fn schema() -> Value {
     })
 }
 
+/// JSON Schema of the data of `voice.call.requested`, complete in itself.
+pub fn call_data_schema() -> Value {
+    call_shape().clone()
+}
+
 pub(super) fn call_shape() -> &'static Value {
     static SHAPE: LazyLock<Value> = LazyLock::new(shape::<CallData>);
+    &SHAPE
+}
+
+pub(super) fn config_shape() -> &'static Value {
+    static SHAPE: LazyLock<Value> = LazyLock::new(shape::<VoiceConfig>);
     &SHAPE
 }
 
