@@ -10,8 +10,7 @@
 //! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`] |
 //! | edges | [`queue`], [`store`], [`platforms`] |
 //! | nouns and rules, no I/O | [`call`], [`job`] |
-//! | ground | [`config`], [`telemetry`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
-//! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`text`] |
+//! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
 
 pub mod app;
 pub mod call;

@@ -52,7 +52,10 @@ impl<R: Roles> FromRequestParts<HttpState> for Caller<R> {
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
         let header = parts.headers.get(AUTHORIZATION).ok_or_else(|| {
-            Problem::unauthorized("the header Authorization is missing, expected: Bearer vx_<id>_<secret>", "Bearer realm=\"voxd\"")
+            Problem::unauthorized(
+                "the header Authorization is missing, expected: Bearer vx_<id>_<secret>",
+                "Bearer realm=\"voxd\"",
+            )
         })?;
         let refused = || {
             let detail = "the API key is unknown, wrong, expired or revoked";

@@ -235,7 +235,8 @@ mod tests {
     async fn a_metadata_value_is_looked_for_as_text_and_as_number() {
         let uri = "/x?metadata.campaign_id=123&metadata.team=north&metadata.vip=true";
         let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
-        let mut query = Query::from_request_parts(&mut parts, &()).await.unwrap_or_else(|problem| panic!("{problem:?}"));
+        let mut query =
+            Query::from_request_parts(&mut parts, &()).await.unwrap_or_else(|problem| panic!("{problem:?}"));
         assert_eq!(
             metadata_filter(&mut query).unwrap(),
             [

@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-use super::errors::Document;
+use super::errors::{Document, Kind};
 use crate::call::FieldError;
 use crate::job;
 
 const PROBLEM: &str = "application/problem+json";
 /// Nothing is loaded from anywhere.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -46,6 +47,8 @@ pub fn openapi() -> Value {
     document["components"]["securitySchemes"] =
         json!({ "key": { "type": "http", "scheme": "bearer", "bearerFormat": "vx_<id>_<secret>" } });
     document["components"]["schemas"]["Message"] = message_schema();
+    let kinds = Kind::ALL.iter().map(|kind| Value::from(kind.urn()));
+    document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"] = kinds.collect();
     for operation in operations(&mut document) {
         describe_errors(operation);
     }

@@ -3,8 +3,8 @@
 //! The client's text and the log's text are apart: what Postgres said goes to the log only.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use crate::call::FieldError;
@@ -47,6 +47,13 @@ kinds! {
     Invalid = "invalid", UNPROCESSABLE_ENTITY, "The request is not valid";
     Internal = "internal", INTERNAL_SERVER_ERROR, "voxd failed";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "voxd cannot do this now";
+}
+
+impl Kind {
+    /// `type` in the document.
+    pub fn urn(self) -> String {
+        format!("urn:voxd:problem:{}", self.name())
+    }
 }
 
 /// A problem on its way out.
@@ -129,7 +136,7 @@ impl From<StoreError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = Document {
-            r#type: format!("urn:voxd:problem:{}", self.kind.name()),
+            r#type: self.kind.urn(),
             title: self.kind.title(),
             status: self.kind.status().as_u16(),
             detail: self.detail,
@@ -158,7 +165,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_is_a_problem_document() {
-        let response = Problem::invalid(vec![FieldError::new("/lead/id", "is empty"), FieldError::new("/x", "is unknown")]).into_response();
+        let response =
+            Problem::invalid(vec![FieldError::new("/lead/id", "is empty"), FieldError::new("/x", "is unknown")])
+                .into_response();
         assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();

@@ -135,7 +135,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Path::<String>::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(name)) => Ok(Self(name)),
-            Err(error) => Err(Problem::new(Kind::BadRequest, format!("the address cannot be read: {}", error.body_text()))),
+            Err(error) => {
+                Err(Problem::new(Kind::BadRequest, format!("the address cannot be read: {}", error.body_text())))
+            }
         }
     }
 }
@@ -313,7 +315,8 @@ mod tests {
     #[tokio::test]
     async fn values_that_cannot_be_read_are_named_all_at_once() {
         let mut query = query("limit=0&cursor=x&created_after=soon&reveal=maybe&lead_id=%00").await;
-        let _ = (query.limit(), query.cursor(), query.time("created_after"), query.flag("reveal"), query.text("lead_id"));
+        let _ =
+            (query.limit(), query.cursor(), query.time("created_after"), query.flag("reveal"), query.text("lead_id"));
         let problem = query.end().unwrap_err();
         let pointers: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/lead_id", "/limit", "/cursor", "/created_after", "/reveal"]);

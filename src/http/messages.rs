@@ -59,7 +59,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let wrong = |what: &str| Problem::new(Kind::BadRequest, format!("the header Idempotency-Key {what}, {expected}"));
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(wrong(if headers.contains_key(IDEMPOTENCY_KEY) { "is given more than once" } else { "is missing" }));
+        return Err(wrong(if headers.contains_key(IDEMPOTENCY_KEY) {
+            "is given more than once"
+        } else {
+            "is missing"
+        }));
     };
     match value.to_str() {
         Ok("") => Err(wrong("is empty")),
@@ -76,7 +80,9 @@ fn data(body: Value) -> Result<Value, Problem> {
     };
     match data.remove("channel") {
         Some(Value::String(channel)) if channel == "voice" => Ok(Value::Object(data)),
-        Some(other) => Err(Problem::invalid(vec![FieldError::new("/channel", format!("is {other}, expected \"voice\""))])),
+        Some(other) => {
+            Err(Problem::invalid(vec![FieldError::new("/channel", format!("is {other}, expected \"voice\""))]))
+        }
         None => Err(Problem::invalid(vec![FieldError::new("/channel", "is missing, expected \"voice\"")])),
     }
 }
@@ -84,9 +90,10 @@ fn data(body: Value) -> Result<Value, Problem> {
 impl From<AcceptError> for Problem {
     fn from(error: AcceptError) -> Self {
         match error {
-            AcceptError::KeyReused => {
-                Problem::new(Kind::KeyReused, "the same Idempotency-Key came before with another message, expected a new key")
-            }
+            AcceptError::KeyReused => Problem::new(
+                Kind::KeyReused,
+                "the same Idempotency-Key came before with another message, expected a new key",
+            ),
             AcceptError::Rejected(rejection) => {
                 Problem::invalid(vec![FieldError::new(rejection.field_path, rejection.detail)])
             }

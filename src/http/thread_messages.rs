@@ -36,6 +36,7 @@ pub async fn list(
     query.end()?;
     let lead_id = lead_id.unwrap_or_default();
     let messages = state.store.thread_messages(&lead_id, before, limit + 1).await?;
-    let (items, next_cursor) = input::page(messages, limit, |message| input::encode_cursor(message.created_at, message.id));
+    let (items, next_cursor) =
+        input::page(messages, limit, |message| input::encode_cursor(message.created_at, message.id));
     Ok(Json(ThreadMessageList { items, next_cursor }))
 }

@@ -31,9 +31,15 @@ pub struct VoiceConfigList {
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 where absent"),
     ), responses((status = 200, description = "One page", body = VoiceConfigList)), security(("key" = [])))]
-pub async fn list(_: Caller<Operators>, State(state): State<HttpState>, mut query: Query) -> Result<Json<VoiceConfigList>, Problem> {
+pub async fn list(
+    _: Caller<Operators>,
+    State(state): State<HttpState>,
+    mut query: Query,
+) -> Result<Json<VoiceConfigList>, Problem> {
     let (limit, cursor) = (query.limit(), query.text("cursor"));
-    let after = cursor.as_deref().map(|cursor| URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok()));
+    let after = cursor
+        .as_deref()
+        .map(|cursor| URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok()));
     if after == Some(None) {
         query.wrong("cursor", "is not a cursor, expected next_cursor of the page before");
     }
@@ -49,7 +55,11 @@ pub async fn list(_: Caller<Operators>, State(state): State<HttpState>, mut quer
         (status = 200, description = "The configuration", body = StoredConfig),
         (status = 404, description = "No such configuration"),
     ), security(("key" = [])))]
-pub async fn show(_: Caller<Operators>, State(state): State<HttpState>, Name(name): Name) -> Result<Json<StoredConfig>, Problem> {
+pub async fn show(
+    _: Caller<Operators>,
+    State(state): State<HttpState>,
+    Name(name): Name,
+) -> Result<Json<StoredConfig>, Problem> {
     let name = known_name(name)?;
     state.store.get_config(&name).await?.map(Json).ok_or_else(|| no_such_config(&name))
 }
@@ -88,7 +98,11 @@ pub async fn put(
         (status = 204, description = "Removed"),
         (status = 404, description = "No such configuration"),
     ), security(("key" = [])))]
-pub async fn delete(caller: Caller<Operators>, State(state): State<HttpState>, Name(name): Name) -> Result<StatusCode, Problem> {
+pub async fn delete(
+    caller: Caller<Operators>,
+    State(state): State<HttpState>,
+    Name(name): Name,
+) -> Result<StatusCode, Problem> {
     let name = known_name(name)?;
     if !state.store.delete_config(&name).await? {
         return Err(no_such_config(&name));

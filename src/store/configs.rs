@@ -19,7 +19,9 @@ pub struct StoredConfig {
 /// Whether a name can be given: 1 to 128 letters, digits, `.`, `_`, `-`, not beginning with one of the last three.
 pub fn is_config_name(name: &str) -> bool {
     let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    name.len() <= 128 && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && name.bytes().all(rest)
+    name.len() <= 128
+        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && name.bytes().all(rest)
 }
 
 impl Store {
@@ -43,9 +45,10 @@ impl Store {
     pub async fn get_config(&self, name: &str) -> Result<Option<StoredConfig>> {
         self.unit(async {
             let mut conn = self.conn().await?;
-            let row = sqlx::query!("select name, config, created_at, updated_at from voice_configs where name = $1", name)
-                .fetch_optional(&mut *conn)
-                .await?;
+            let row =
+                sqlx::query!("select name, config, created_at, updated_at from voice_configs where name = $1", name)
+                    .fetch_optional(&mut *conn)
+                    .await?;
             conn.done();
             row.map(|row| stored(row.name, row.config, row.created_at, row.updated_at)).transpose()
         })
@@ -78,7 +81,10 @@ impl Store {
     pub async fn delete_config(&self, name: &str) -> Result<bool> {
         self.unit(async {
             let mut conn = self.conn().await?;
-            let deleted = sqlx::query!("delete from voice_configs where name = $1", name).execute(&mut *conn).await?.rows_affected();
+            let deleted = sqlx::query!("delete from voice_configs where name = $1", name)
+                .execute(&mut *conn)
+                .await?
+                .rows_affected();
             conn.done();
             Ok(deleted == 1)
         })

@@ -115,10 +115,13 @@ impl Store {
     pub async fn revoke_key(&self, id: &str) -> Result<bool> {
         self.unit(async {
             let mut conn = self.conn().await?;
-            let revoked = sqlx::query!("update api_keys set revoked_at = clock_timestamp() where id = $1 and revoked_at is null", id)
-                .execute(&mut *conn)
-                .await?
-                .rows_affected();
+            let revoked = sqlx::query!(
+                "update api_keys set revoked_at = clock_timestamp() where id = $1 and revoked_at is null",
+                id
+            )
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
             conn.done();
             Ok(revoked == 1)
         })
@@ -147,7 +150,9 @@ impl Store {
                 return Ok(None);
             };
             if row.stale {
-                sqlx::query!("update api_keys set last_used_at = clock_timestamp() where id = $1", id).execute(&mut *conn).await?;
+                sqlx::query!("update api_keys set last_used_at = clock_timestamp() where id = $1", id)
+                    .execute(&mut *conn)
+                    .await?;
             }
             conn.done();
             let role = row.role.parse().map_err(StoreError::Refused)?;
@@ -188,7 +193,14 @@ mod tests {
     #[test]
     fn a_key_has_three_parts() {
         assert_eq!(parts("vx_abcdef0123456789_0123456789abcdef"), Some(("abcdef0123456789", "0123456789abcdef")));
-        for bad in ["", "vx_", "vx_abcdefgh", "vy_abcdefgh_0123456789abcdef", "vx_ABCDEFGH_0123456789abcdef", "vx_abcdefgh_short"] {
+        for bad in [
+            "",
+            "vx_",
+            "vx_abcdefgh",
+            "vy_abcdefgh_0123456789abcdef",
+            "vx_ABCDEFGH_0123456789abcdef",
+            "vx_abcdefgh_short",
+        ] {
             assert_eq!(parts(bad), None, "{bad}");
         }
     }

@@ -273,7 +273,12 @@ impl Store {
     }
 
     /// The messages exchanged with a lead, newest first.
-    pub async fn thread_messages(&self, lead_id: &str, before: Option<Before>, limit: i64) -> Result<Vec<ThreadMessage>> {
+    pub async fn thread_messages(
+        &self,
+        lead_id: &str,
+        before: Option<Before>,
+        limit: i64,
+    ) -> Result<Vec<ThreadMessage>> {
         self.unit(async {
             let mut conn = self.conn().await?;
             let messages = sqlx::query_as!(

@@ -3,16 +3,20 @@
 //! Start order: Postgres is watched, not waited for; queues are resolved; then receiving begins as soon as Postgres is
 //! well. Stop order: receiving, sends under way, answers recorded, leases given back, connections closed.
 
+mod watch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::clock;
 use crate::config::{Config, Role};
 use crate::delivery::{Dispatcher, DispatcherParts, LiveReplicas, MessageDeliveryService, VoiceDelivery, sweep};
+use crate::health::{Health, Part, Status};
+use crate::http::{self, HttpState};
 use crate::lifecycle::Lifecycle;
 use crate::outcomes::{self, Outcomes};
 use crate::platforms::PlatformRegistry;
@@ -20,7 +24,7 @@ use crate::processors::{Intake, ProcessorFactory};
 use crate::queue::{Consumer, ConsumerOptions, QueueInfo, QueueTarget, ResolveError, Sqs, SqsOptions};
 use crate::reconcile::{self, Looker};
 use crate::retry::Waits;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::telemetry::metrics;
 use crate::webhooks::Webhooks;
 
@@ -38,31 +42,27 @@ pub enum Failure {
     Failed(String),
 }
 
-/// How often Postgres is asked whether it is there, and how long it may take: together below the two seconds in which
-/// readiness must notice.
-const CHECK_EVERY: Duration = Duration::from_millis(500);
-const CHECK_WITHIN: Duration = Duration::from_millis(1000);
-/// A pool that fails for so long while fresh connections work is rebuilt.
-const STUCK_AFTER: Duration = Duration::from_secs(10);
-
 /// Runs until `lifecycle` is told to stop (or a task dies), then drains.
 pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> {
     let config = Arc::new(config);
     let replica = Uuid::now_v7();
     let store = Store::new(&config.database).map_err(Failure::BadConfiguration)?;
-    let registry = PlatformRegistry::from_config(&config);
+    let registry = Arc::new(PlatformRegistry::from_config(&config));
+    // The port is ours before anything else happens, so that one in use is told at once.
+    let listener = listen(&config).await?;
+    let health = health(&config, &registry);
     for (name, reason) in registry.off() {
         tracing::info!(platform = name, reason, "platform is off");
     }
     if config.policy.calling_window.is_empty() {
         tracing::warn!("policy.calling_window is not set: jobs without a window of their own are sent at any hour");
     }
-    let voice = VoiceDelivery::new(registry.clone(), &config)
+    let voice = VoiceDelivery::new(registry.as_ref().clone(), &config)
         .map_err(|problem| Failure::BadConfiguration(format!("policy.calling_window: {problem}")))?;
     let delivery = MessageDeliveryService::new(voice.clone());
-    let (gate_writer, gate) = watch::channel(false);
-    lifecycle.spawn_critical("postgres watch", watch_postgres(store.clone(), gate_writer, lifecycle.clone()));
-    let webhooks = Webhooks::new(store.clone(), Arc::new(registry.clone()), lifecycle.clone(), config.poller.interval);
+    let gate = watch::postgres(&store, &health, &lifecycle);
+    watch::platforms(&registry, &health, &lifecycle);
+    let webhooks = Webhooks::new(store.clone(), registry.clone(), lifecycle.clone(), config.poller.interval);
     let sweeper = webhooks.clone();
     let every = config.worker.sweep_interval;
     lifecycle.spawn_critical("webhook sweep", async move { sweeper.sweep(every).await });
@@ -85,7 +85,7 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
             heartbeat(store.clone(), config.clone(), replica, live_replicas, lifecycle.clone()),
         );
         lifecycle.spawn_critical("sweeper", sweep(store.clone(), started.clone(), every, lifecycle.clone()));
-        let looker = Looker::new(store.clone(), registry.clone(), config.clone(), lifecycle.clone());
+        let looker = Looker::new(store.clone(), registry.as_ref().clone(), config.clone(), lifecycle.clone());
         lifecycle.spawn_critical("looker", looker.run());
         lifecycle.spawn_critical("ledger gauges", reconcile::watch_ledger(store.clone(), lifecycle.clone()));
         dispatcher = Some(started);
@@ -110,8 +110,24 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
         Outcomes::new(&config, store.clone(), send).map_err(Failure::BadConfiguration)?.start(&lifecycle);
     }
     let processors = ProcessorFactory::new(&store, &delivery, dispatcher.as_ref());
+    let state = HttpState {
+        store: store.clone(),
+        registry,
+        config: config.clone(),
+        health: health.clone(),
+        metrics: metrics::install(),
+        processors: processors.clone(),
+        webhooks,
+    };
+    state.metrics.keep_up(&lifecycle);
+    let (router, settings, lifecycle_of_server) = (http::router(state), config.http.clone(), lifecycle.clone());
+    lifecycle.spawn_critical("http server", async move {
+        http::serve(listener, router, &settings, lifecycle_of_server).await;
+    });
     if let (Some(dispatcher), Some(sqs)) = (&dispatcher, sqs) {
-        start_receiving(&config, &store, sqs, processors.clone(), dispatcher, gate, &lifecycle).await?;
+        let outcome_queue = config.outcome_queue().map(str::to_owned);
+        let intake = Intake::new(store.clone(), processors, outcome_queue);
+        start_receiving(&config, sqs, intake, dispatcher, gate, &health, &lifecycle).await?;
     }
     tracing::info!(%replica, version = env!("CARGO_PKG_VERSION"), "serving");
 
@@ -127,6 +143,26 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
     }
 }
 
+/// The side port; every role has one, for health and metrics.
+async fn listen(config: &Config) -> Result<TcpListener, Failure> {
+    let bind = config.http.bind;
+    let listener = TcpListener::bind(bind)
+        .await
+        .map_err(|error| Failure::Failed(format!("cannot listen on {bind} (http.bind, VOXD_HTTP__BIND): {error}")))?;
+    tracing::info!(address = %listener.local_addr().unwrap_or(bind), "side port open");
+    Ok(listener)
+}
+
+/// The parts that readiness looks at.
+fn health(config: &Config, registry: &PlatformRegistry) -> Health {
+    let mut parts = vec![Part::Postgres];
+    if config.has_role(Role::Worker) && !config.queue.urls.is_empty() {
+        parts.push(Part::Sqs);
+    }
+    parts.extend(registry.iter().map(|platform| Part::Platform(platform.name().to_owned())));
+    Health::new(parts)
+}
+
 async fn give_back(store: &Store, replica: Uuid) {
     match store.release_all(replica).await {
         Ok(released) => tracing::info!(released, "leases given back"),
@@ -140,12 +176,12 @@ async fn give_back(store: &Store, replica: Uuid) {
 /// Resolves the queues and starts their receivers. A queue that is not there ends the start; one that cannot be reached
 /// is asked for again in the background.
 async fn start_receiving(
-    config: &Arc<Config>,
-    store: &Store,
+    config: &Config,
     sqs: Sqs,
-    processors: ProcessorFactory,
+    intake: Intake,
     dispatcher: &Dispatcher,
-    gate: watch::Receiver<bool>,
+    gate: tokio::sync::watch::Receiver<bool>,
+    health: &Health,
     lifecycle: &Lifecycle,
 ) -> Result<(), Failure> {
     if config.queue.urls.is_empty() {
@@ -156,13 +192,16 @@ async fn start_receiving(
         config.queue.urls.iter().map(|text| text.parse()).collect::<Result<_, String>>().map_err(|problem| {
             Failure::BadConfiguration(format!("bad configuration: queue.urls (VOXD_QUEUES): {problem}"))
         })?;
-    let handler = Arc::new(Intake::new(store.clone(), processors, config.outcome_queue().map(str::to_owned)));
+    let handler = Arc::new(intake);
     let options =
         ConsumerOptions::new(config.queue.max_pollers, config.queue.wait, dispatcher.replica().as_u64_pair().1);
     let backlog = dispatcher.backlog().clone();
     let start = {
-        let (sqs, lifecycle) = (sqs.clone(), lifecycle.clone());
-        move |queues: Vec<QueueInfo>| Consumer::start(&sqs, queues, &backlog, handler, gate, &options, &lifecycle)
+        let (sqs, health, lifecycle) = (sqs.clone(), health.clone(), lifecycle.clone());
+        move |queues: Vec<QueueInfo>| {
+            let consumer = Consumer::start(&sqs, queues, &backlog, handler, gate, &options, &lifecycle);
+            watch::queues(consumer, &health, &lifecycle);
+        }
     };
     match resolve_all(&sqs, &targets).await {
         Ok(queues) => {
@@ -170,6 +209,7 @@ async fn start_receiving(
         }
         Err(ResolveError::Unavailable { queue, error }) if error.is_retryable() => {
             tracing::warn!(queue, %error, "SQS is away; asking again");
+            health.set(Part::Sqs, Status::Down, format!("{queue}: {error}"));
             let lifecycle_of_task = lifecycle.clone();
             lifecycle.spawn(async move {
                 if let Some(queues) = resolve_until_there(&sqs, &targets, &lifecycle_of_task).await {
@@ -201,53 +241,6 @@ async fn resolve_until_there(sqs: &Sqs, targets: &[QueueTarget], lifecycle: &Lif
         match resolve_all(sqs, targets).await {
             Ok(queues) => return Some(queues),
             Err(error) => tracing::warn!(%error, "queues are not resolved yet"),
-        }
-    }
-}
-
-/// Opens the gate while Postgres is there, durable and migrated; closes it within two seconds when it is not.
-async fn watch_postgres(store: Store, gate: watch::Sender<bool>, lifecycle: Lifecycle) {
-    let stop = lifecycle.soft_token();
-    let mut migrated = false;
-    let mut down_since = None;
-    while !stop.is_cancelled() {
-        let state = match store.check(CHECK_WITHIN).await {
-            Ok(()) if migrated => Ok(()),
-            Ok(()) => match store.missing_migrations().await {
-                Ok(0) => {
-                    migrated = true;
-                    Ok(())
-                }
-                Ok(missing) => Err(StoreError::Refused(format!("{missing} migrations are missing, run: voxd migrate"))),
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        let up = state.is_ok();
-        if up != *gate.borrow() || (!up && down_since.is_none()) {
-            match &state {
-                Ok(()) => tracing::info!("Postgres is there"),
-                Err(error) => tracing::error!(%error, "Postgres is not usable: no receiving, no sending"),
-            }
-        }
-        gate.send_if_modified(|open| std::mem::replace(open, up) != up);
-        if up {
-            down_since = None;
-        } else {
-            let since = *down_since.get_or_insert_with(clock::monotonic);
-            if clock::monotonic() - since > STUCK_AFTER && store.rebuild_if_stuck().await {
-                metrics::DB_POOL_REBUILDS.inc([]);
-                tracing::warn!("the connection pool was stuck and is rebuilt");
-                down_since = None;
-            }
-        }
-        let (in_use, idle, max) = store.pool_state();
-        for (state, count) in [("in_use", in_use), ("idle", idle), ("max", max)] {
-            metrics::DB_CONNECTIONS.set([state], f64::from(count));
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = clock::sleep(CHECK_EVERY) => {}
         }
     }
 }
