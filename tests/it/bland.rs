@@ -306,3 +306,12 @@ async fn a_dropped_simulator_leaves_nothing_running() {
     let gone = send(&platform_at(&url), &pending).await.unwrap_err();
     assert_eq!(gone.verdict, Verdict::NotSent);
 }
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_idle_connections() {
+    let (sim, platform) = start(BlandOptions::default()).await;
+    send(&platform, &request(NUMBER)).await.unwrap();
+    let started = clock::monotonic();
+    sim.shutdown().await;
+    assert!(clock::monotonic() - started < Duration::from_secs(2), "the grace is for running requests");
+}

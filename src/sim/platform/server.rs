@@ -1,6 +1,7 @@
 //! Connections of a simulated platform: HTTP/1.1 with a journal, and a way to reset a connection under its client.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -45,7 +46,7 @@ pub async fn accept(listener: TcpListener, router: Router, journal: Journal, lif
         match accepted {
             Ok((stream, _)) => {
                 let life = lifecycle.clone();
-                let serving = serve(stream, router.clone(), journal.clone());
+                let serving = serve(stream, router.clone(), journal.clone(), lifecycle.clone());
                 lifecycle.spawn(async move {
                     tokio::select! { () = serving => {}, () = life.aborted() => {} }
                 });
@@ -56,7 +57,8 @@ pub async fn accept(listener: TcpListener, router: Router, journal: Journal, lif
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, journal: Journal) {
+/// Ends with the connection; when the lifecycle stops, idle connections end at once and running requests are finished.
+async fn serve(stream: TcpStream, router: Router, journal: Journal, lifecycle: Lifecycle) {
     let _ = stream.set_nodelay(true);
     let connection = Connection { reset: CancellationToken::new() };
     let reset = connection.reset.clone();
@@ -64,11 +66,19 @@ async fn serve(stream: TcpStream, router: Router, journal: Journal) {
         answer(request, router.clone(), journal.clone(), connection.clone())
     });
     let mut serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        _ = &mut serving => {}
-        () = reset.cancelled() => {
-            let stream = serving.into_parts().io.into_inner();
-            let _ = stream.set_zero_linger();
+    let mut finishing = false;
+    loop {
+        tokio::select! {
+            _ = &mut serving => return,
+            () = reset.cancelled() => {
+                let stream = serving.into_parts().io.into_inner();
+                let _ = stream.set_zero_linger();
+                return;
+            }
+            () = lifecycle.stopping(), if !finishing => {
+                finishing = true;
+                Pin::new(&mut serving).graceful_shutdown();
+            }
         }
     }
 }

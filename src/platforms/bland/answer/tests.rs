@@ -197,3 +197,17 @@ fn details_carry_the_platforms_words_without_numbers() {
     let error = sorted(400, &says("Invalid phone number +14155550123")).unwrap_err();
     assert_eq!(error.detail, "Invalid phone number +…23");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_panics_and_only_a_success_places(status in 200u16..600, body in ".{0,200}|\\{\"(status|error|message|call_id|errors)\":(\"[a-z-]{0,9}\"|7|null|\\[\\{\\}\\])\\}") {
+        match sorted(status, &body) {
+            Ok(placed) => proptest::prop_assert!(status < 300 && body.contains(&placed.platform_call_id)),
+            Err(error) => {
+                proptest::prop_assert!(error.verdict != Verdict::Placed);
+                // What may have been accepted is never sent again: only 429 and the plan's limits were not.
+                proptest::prop_assert!(error.verdict != Verdict::NotSent || status == 429);
+            }
+        }
+    }
+}
