@@ -94,13 +94,13 @@ impl Rule {
                 }
             }
             Rule::Uuid => {
-                if !value.as_str().is_some_and(|text| uuid::Uuid::try_parse(text).is_ok()) {
+                if value.as_str().is_none_or(|text| uuid::Uuid::try_parse(text).is_err()) {
                     wrong("a UUID".into());
                 }
             }
             Rule::Phone => {
                 // The value is not shown: it may be a number with a typing error.
-                if !value.as_str().is_some_and(|text| PhoneNumber::parse(text).is_ok()) {
+                if value.as_str().is_none_or(|text| PhoneNumber::parse(text).is_err()) {
                     problems.push(FieldError::new(pointer, "is not a phone number in E.164"));
                 }
             }

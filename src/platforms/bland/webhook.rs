@@ -8,7 +8,7 @@ use aws_lc_rs::hmac;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::super::{SignatureError, UnreadableWebhook, VerifiedBy};
+use super::super::{SignatureError, UnreadableWebhook, VerifiedBy, words};
 use super::record::{self, OnUnknown};
 use crate::call::{AttemptState, CallUpdate};
 use crate::config::Secret;
@@ -97,7 +97,7 @@ fn in_call(id: &str, state: AttemptState, event: &Value) -> CallUpdate {
         attempt_id: record::attempt_id(event),
         platform_call_id: Some(id.to_owned()),
         state: Some(state),
-        raw_status: event.get("message").and_then(Value::as_str).map(|text| super::super::words::detail(text)),
+        raw_status: event.get("message").and_then(Value::as_str).map(words::detail),
         ..CallUpdate::default()
     }
 }

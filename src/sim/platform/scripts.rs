@@ -293,10 +293,10 @@ impl ScriptBook {
             return next.unwrap_or_default();
         }
         let by_digits = if self.use_table { Script::by_last_digits(number) } else { None };
-        by_digits.unwrap_or_else(|| self.from_mix(number, time))
+        by_digits.unwrap_or_else(|| self.mixed(number, time))
     }
 
-    fn from_mix(&self, number: &str, time: u64) -> Script {
+    fn mixed(&self, number: &str, time: u64) -> Script {
         let total: u64 = self.mix.iter().map(|(weight, _)| u64::from(*weight)).sum();
         if total == 0 {
             return Script::default();

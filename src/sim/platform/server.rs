@@ -1,7 +1,6 @@
 //! Connections of a simulated platform: HTTP/1.1 with a journal, and a way to reset a connection under its client.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -77,7 +76,7 @@ async fn serve(stream: TcpStream, router: Router, journal: Journal, lifecycle: L
             }
             () = lifecycle.stopping(), if !finishing => {
                 finishing = true;
-                Pin::new(&mut serving).graceful_shutdown();
+                std::pin::Pin::new(&mut serving).graceful_shutdown();
             }
         }
     }
