@@ -37,20 +37,6 @@ impl Job {
     pub fn pointer(&self, attribute: &str) -> String {
         self.layout.pointer(attribute)
     }
-
-    /// This job came under a key that another one has.
-    pub fn key_reused(&self) -> Rejection {
-        let JobKey { source, id } = &self.key;
-        Rejection {
-            reason: RejectReason::KeyReused,
-            field_path: self.pointer("id"),
-            detail: format!(
-                "source {source:?} and id {id:?} came before with another type or data, expected a new id for a new job"
-            ),
-            source: Some(source.clone()).filter(|source| !source.is_empty()),
-            event_id: Some(id.clone()),
-        }
-    }
 }
 
 /// By event type.
@@ -202,6 +188,19 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// A job came under a key that another one has. `pointer` is [`Job::pointer`] of `id`.
+    pub fn key_reused(JobKey { source, id }: JobKey, pointer: String) -> Self {
+        Self {
+            reason: RejectReason::KeyReused,
+            field_path: pointer,
+            detail: format!(
+                "source {source:?} and id {id:?} came before with another type or data, expected a new id for a new job"
+            ),
+            source: Some(source).filter(|source| !source.is_empty()),
+            event_id: Some(id),
+        }
+    }
+
     /// The attribute `voxd.detail`: `POINTER: what was wrong, what was expected`.
     pub fn detail_attribute(&self) -> String {
         format!("{}: {}", self.field_path, self.detail)

@@ -132,7 +132,7 @@ impl Seed<'_> {
     }
 
     /// Reads what stands one step further in; the innermost place that fails is the one that is told.
-    fn child<'de, T, E>(&self, step: Step<'_>, read: impl FnOnce(Seed<'_>) -> Result<T, E>) -> Result<T, E>
+    fn child<T, E>(&self, step: Step<'_>, read: impl FnOnce(Seed<'_>) -> Result<T, E>) -> Result<T, E>
     where
         E: serde::de::Error,
     {

@@ -1,6 +1,5 @@
 //! The queue's side of acceptance: messages → jobs → rows, then a word to the queue about each message.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use async_trait::async_trait;
 use super::{Accepted, Incoming, Processor, ProcessorFactory, Via};
 use crate::clock;
 use crate::fault;
-use crate::job::{self, RejectReason, Rejection};
+use crate::job::{self, Rejection};
 use crate::queue::{BatchHandler, Disposition, Message};
 use crate::store::accept::NewRejected;
 use crate::store::{Store, StoreError};
@@ -30,9 +29,10 @@ impl Intake {
         Self { store, processors, outcome_queue }
     }
 
-    /// The messages' jobs by processor, and the rejections of those that have none.
-    fn sort(&self, batch: &mut [Message]) -> (BTreeMap<&'static str, Group>, Vec<(usize, Rejection)>) {
-        let mut groups: BTreeMap<&'static str, Group> = BTreeMap::new();
+    /// The messages' jobs in runs of one type, in the order they came (a call and its cancellation may stand in one
+    /// batch), and the rejections of those that are none.
+    fn sort(&self, batch: &mut [Message]) -> (Vec<Group>, Vec<(usize, Rejection)>) {
+        let mut groups: Vec<Group> = Vec::new();
         let mut rejected = Vec::new();
         for (position, message) in batch.iter_mut().enumerate() {
             let job =
@@ -47,13 +47,18 @@ impl Intake {
             if job.traceparent.is_none() {
                 job.traceparent = message.traceparent().map(str::to_owned);
             }
-            let group = groups.entry(job.kind.event_type()).or_insert_with(|| Group {
-                processor,
-                positions: Vec::new(),
-                incoming: Vec::new(),
-            });
-            group.positions.push(position);
-            group.incoming.push(Incoming { via: via(message), job, place: message.take_permit() });
+            let event_type = job.kind.event_type();
+            let incoming = Incoming { via: via(message), job, place: message.take_permit() };
+            match groups.last_mut().filter(|group| group.event_type == event_type) {
+                Some(group) => {
+                    group.positions.push(position);
+                    group.incoming.push(incoming);
+                }
+                None => {
+                    let (positions, incoming) = (vec![position], vec![incoming]);
+                    groups.push(Group { event_type, processor, positions, incoming });
+                }
+            }
         }
         (groups, rejected)
     }
@@ -91,6 +96,7 @@ impl Intake {
 }
 
 struct Group {
+    event_type: &'static str,
     processor: Arc<dyn Processor>,
     positions: Vec<usize>,
     incoming: Vec<Incoming>,
@@ -112,22 +118,25 @@ impl BatchHandler for Intake {
         fault::point("before_accept");
         let mut dispositions = vec![Disposition::Leave { after: LEAVE_AFTER }; batch.len()];
         let (groups, mut rejected) = self.sort(&mut batch);
-        for group in groups.into_values() {
-            let keys: Vec<_> = group.incoming.iter().map(|incoming| incoming.job.key.clone()).collect();
+        for group in groups {
+            let keys: Vec<_> =
+                group.incoming.iter().map(|Incoming { job, .. }| (job.key.clone(), job.pointer("id"))).collect();
             match group.processor.accept(group.incoming).await {
                 Ok(accepted) => {
-                    for ((position, accepted), key) in group.positions.into_iter().zip(accepted).zip(keys) {
+                    for ((position, accepted), (key, pointer)) in group.positions.into_iter().zip(accepted).zip(keys) {
                         match accepted {
                             Accepted::New { .. } => dispositions[position] = Disposition::Delete { result: "accepted" },
                             Accepted::Repeat { .. } => {
                                 dispositions[position] = Disposition::Delete { result: "duplicate" }
                             }
-                            Accepted::KeyReused => rejected.push((position, key_reused(key))),
+                            Accepted::KeyReused => rejected.push((position, Rejection::key_reused(key, pointer))),
                         }
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(messages = group.positions.len(), %error, "not accepted; the messages go back to the queue")
+                    // What stands behind goes back as well, so that it cannot overtake.
+                    tracing::warn!(messages = group.positions.len(), %error, "not accepted; the messages go back to the queue");
+                    break;
                 }
             }
         }
@@ -147,18 +156,5 @@ impl BatchHandler for Intake {
         }
         fault::point("before_delete");
         dispositions
-    }
-}
-
-fn key_reused(key: job::JobKey) -> Rejection {
-    Rejection {
-        reason: RejectReason::KeyReused,
-        field_path: "/id".into(),
-        detail: format!(
-            "source {:?} and id {:?} came before with another type or data, expected a new id for a new job",
-            key.source, key.id
-        ),
-        source: Some(key.source),
-        event_id: Some(key.id),
     }
 }

@@ -82,7 +82,7 @@ impl ProcessorFactory {
         let event_type = job.kind.event_type();
         self.processors.get(event_type).ok_or_else(|| Rejection {
             reason: RejectReason::UnknownType,
-            field_path: "/type".into(),
+            field_path: job.pointer("type"),
             detail: format!(
                 "{event_type} is not served here, expected one of {}",
                 self.event_types().collect::<Vec<_>>().join(", ")

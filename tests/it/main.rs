@@ -3,6 +3,7 @@ mod database;
 mod dev_postgres;
 mod harness;
 mod house;
+mod intake;
 mod main_job;
 mod outcomes;
 mod platform_contract;

@@ -135,7 +135,8 @@ fn each_reason_has_its_words() {
 
 #[test]
 fn a_reused_key_is_told_by_its_place() {
-    let rejection = parsed(&sns(&example())).unwrap().key_reused();
+    let job = parsed(&sns(&example())).unwrap();
+    let rejection = Rejection::key_reused(job.key.clone(), job.pointer("id"));
     assert_eq!(rejection.reason.as_str(), "key_reused");
     assert_eq!(
         rejection.detail_attribute(),
