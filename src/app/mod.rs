@@ -193,8 +193,11 @@ async fn start_receiving(
             Failure::BadConfiguration(format!("bad configuration: queue.urls (VOXD_QUEUES): {problem}"))
         })?;
     let handler = Arc::new(intake);
-    let options =
-        ConsumerOptions::new(config.queue.max_pollers, config.queue.wait, dispatcher.replica().as_u64_pair().1);
+    let seed = dispatcher.replica().as_u64_pair().1;
+    let options = ConsumerOptions {
+        depth_interval: config.queue.depth_interval,
+        ..ConsumerOptions::new(config.queue.max_pollers, config.queue.wait, seed)
+    };
     let backlog = dispatcher.backlog().clone();
     let start = {
         let (sqs, health, lifecycle) = (sqs.clone(), health.clone(), lifecycle.clone());

@@ -224,6 +224,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         ("outcomes.request_timeout", config.outcomes.request_timeout),
         ("outcomes.retry_initial", config.outcomes.retry_initial),
         ("database.deadline", config.database.deadline),
+        ("queue.depth_interval", config.queue.depth_interval),
     ] {
         if value.is_zero() {
             return fail(key, "is zero, expected a positive duration".into());

@@ -72,6 +72,9 @@ pub struct Queue {
     #[schemars(with = "String")]
     pub request_timeout: Duration,
     pub max_pollers: usize,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub depth_interval: Duration,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
