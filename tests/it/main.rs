@@ -1,4 +1,5 @@
 mod bland;
+mod chaos;
 mod database;
 mod dev_postgres;
 mod harness;
