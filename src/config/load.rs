@@ -53,7 +53,41 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+/// One setting as it is in force.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Setting {
+    /// Dotted, e.g. `worker.lease`.
+    pub key: String,
+    /// Secrets are masked.
+    pub value: Value,
+    /// `default.toml`, a file's path, or the name of an environment variable.
+    pub from: String,
+}
+
+/// Every setting in force, in the order of `default.toml`.
+pub(super) fn explain(file: Option<&Path>, environment: &Environment) -> Result<Vec<Setting>, ConfigError> {
+    let (config, sources) = load_with_sources(file, environment)?;
+    let shown = Value::try_from(&config).map_err(|error| config_error("(all)", "default.toml", error))?;
+    let mut leaves = Vec::new();
+    flatten("", shown.as_table().unwrap_or(&Table::new()), &mut leaves);
+    let order = |key: &str| {
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let start = DEFAULTS.find(&format!("[{section}]\n")).unwrap_or(DEFAULTS.len());
+        let line = format!("\n{name} = ");
+        (start, DEFAULTS[start..].find(&line).unwrap_or(usize::MAX))
+    };
+    leaves.sort_by_key(|(key, _)| order(key));
+    let setting = |(key, value): (String, Value)| Setting { from: source_of(&sources, &key), key, value };
+    Ok(leaves.into_iter().map(setting).collect())
+}
+
 pub(super) fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, ConfigError> {
+    load_with_sources(file, environment).map(|(config, _)| config)
+}
+
+type Sources = BTreeMap<String, String>;
+
+fn load_with_sources(file: Option<&Path>, environment: &Environment) -> Result<(Config, Sources), ConfigError> {
     let mut layers = Layers::new()?;
     if let Some(path) = file {
         layers.add_file(path)?;
@@ -66,7 +100,7 @@ pub(super) fn load(file: Option<&Path>, environment: &Environment) -> Result<Con
         ConfigError { from: source_of(&sources, &key), key, problem }
     })?;
     check(&config).map_err(|(key, problem)| ConfigError { from: source_of(&sources, &key), key, problem })?;
-    Ok(config)
+    Ok((config, sources))
 }
 
 struct Layers {
@@ -319,6 +353,26 @@ mod tests {
         assert_eq!(config.database.url.expose(), "postgres://u:p@h/d");
         assert_eq!(config.queue.urls, ["calls=3", "other.fifo"]);
         assert_eq!(config.platforms["bland_ai"].webhook_secret.len(), 2);
+    }
+
+    #[test]
+    fn the_settings_in_force_are_told_with_their_sources_and_without_secrets() {
+        let environment = Environment::from_pairs([("BLAND_AI_API_KEY", "org_secret"), ("VOXD_WORKER__LEASE", "3s")]);
+        let settings = Config::explain(None, &environment).unwrap();
+        let of = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap();
+        assert_eq!(
+            (of("worker.lease").value.as_str(), of("worker.lease").from.as_str()),
+            (Some("3s"), "VOXD_WORKER__LEASE")
+        );
+        assert_eq!(of("worker.max_backlog").from, "default.toml");
+        let key = of("platforms.bland_ai.api_key");
+        assert_eq!((key.value.as_str(), key.from.as_str()), (Some("[secret]"), "BLAND_AI_API_KEY"));
+        assert!(!format!("{settings:?}").contains("org_secret"));
+        let reference: Table = DEFAULTS.parse().unwrap();
+        let mut all = Vec::new();
+        flatten("", &reference, &mut all);
+        assert_eq!(settings.len(), all.len(), "every setting once");
+        assert_eq!(settings[0].key, "worker.roles", "in the order of the reference");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, DEFAULTS, Environment};
+pub use load::{ConfigError, DEFAULTS, Environment, Setting};
 pub use secret::{Secret, webhook_signing_key};
 
 /// All settings. See `default.toml` for what each one means.
@@ -228,6 +228,11 @@ impl Config {
     /// Reads the defaults, then `file`, then `environment`. Values that types cannot judge are checked too.
     pub fn load(file: Option<&std::path::Path>, environment: &Environment) -> Result<Self, ConfigError> {
         load::load(file, environment)
+    }
+
+    /// Every setting in force with its source, secrets masked.
+    pub fn explain(file: Option<&std::path::Path>, environment: &Environment) -> Result<Vec<Setting>, ConfigError> {
+        load::explain(file, environment)
     }
 
     pub fn has_role(&self, role: Role) -> bool {

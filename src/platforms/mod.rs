@@ -1,4 +1,4 @@
-//! Voice platforms: one file each, one line in [`registry::REGISTERED`].
+//! Voice platforms: one file each, one line in [`REGISTERED`].
 //!
 //! A platform puts our request in its words (pure), says what it would refuse (pure), sends it once, and sorts the answer
 //! into a verdict. It never retries a create request, never follows a redirect, and never decides what a doubt is worth:
@@ -40,6 +40,9 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Everything that the platform would refuse, found before it is sent. Pure. Pointers are into the payload's fields.
     fn validate_payload(&self, payload: &Payload) -> Result<(), Vec<FieldError>>;
+
+    /// The create request as it would go out, secrets masked. Pure.
+    fn preview(&self, payload: &Payload) -> RequestPreview;
 
     /// Sends the create request, once. `permit` says until when the right to send is ours; when it has run out before the
     /// first byte, nothing is sent.
@@ -94,6 +97,15 @@ pub struct Payload {
     pub path: String,
     pub encoding: Encoding,
     pub fields: Map<String, Value>,
+}
+
+/// What surrounds a create request's body, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestPreview {
+    pub method: &'static str,
+    pub url: String,
+    /// Values of secret headers are masked.
+    pub headers: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

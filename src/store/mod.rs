@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod read;
 pub mod replicas;
 pub mod updates;
+pub mod watch;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, RwLock};

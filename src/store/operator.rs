@@ -15,6 +15,15 @@ pub enum CallName {
     Job { source: String, event_id: String },
 }
 
+impl CallName {
+    fn columns(&self) -> (Option<Uuid>, Option<&str>, Option<&str>) {
+        match self {
+            CallName::Id(id) => (Some(*id), None, None),
+            CallName::Job { source, event_id } => (None, Some(source), Some(event_id)),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
     /// It was not sent, and will not be.
@@ -56,12 +65,28 @@ pub enum Settled {
 }
 
 impl Store {
+    /// The id of a call that is there.
+    pub async fn call_id(&self, call: &CallName) -> Result<Option<Uuid>> {
+        let (id, source, event_id) = call.columns();
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            let id = sqlx::query_scalar!(
+                "select id from calls where id = $1 or ($1::uuid is null and source = $2 and event_id = $3)",
+                id,
+                source,
+                event_id,
+            )
+            .fetch_optional(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(id)
+        })
+        .await
+    }
+
     /// Cancels a call that is not sent, or asks for the end of one that may be live.
     pub async fn cancel(&self, call: &CallName, by: &str, reason: &str) -> Result<Cancelled> {
-        let (id, source, event_id) = match call {
-            CallName::Id(id) => (Some(*id), None, None),
-            CallName::Job { source, event_id } => (None, Some(source.as_str()), Some(event_id.as_str())),
-        };
+        let (id, source, event_id) = call.columns();
         self.unit(async {
             let mut conn = self.conn().await?;
             let mut tx = sqlx::Connection::begin(&mut *conn).await?;

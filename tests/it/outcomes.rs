@@ -9,16 +9,40 @@ use axum::body::Bytes;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use uuid::Uuid;
 use voxd::clock;
-use voxd::config::{Config, Secret};
+use voxd::config::{Config, Environment, Secret};
 use voxd::job::{RejectReason, Rejection};
 use voxd::lifecycle::Lifecycle;
 use voxd::outcomes::{Outcomes, SendBatch};
+use voxd::store::Store;
 use voxd::store::accept::NewRejected;
 use voxd::store::outbox::{Claim, Destination};
 
-use crate::database::{self, Database};
+use crate::harness;
+
+/// A fresh one.
+struct Database {
+    url: String,
+    pool: PgPool,
+}
+
+impl Database {
+    async fn fresh() -> Self {
+        let url = harness::database().await;
+        let pool = PgPool::connect_lazy(&url).unwrap();
+        Self { url, pool }
+    }
+
+    fn config(&self) -> Config {
+        Config::load(None, &Environment::from_pairs([("DATABASE_URL", self.url.as_str())])).unwrap()
+    }
+
+    fn store(&self) -> Store {
+        Store::new(&self.config().database).unwrap()
+    }
+}
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -130,7 +154,7 @@ async fn deliver_until_settled(
 
 #[tokio::test]
 async fn an_event_is_posted_signed_and_again_with_the_same_id_until_it_is_taken() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let receiver = Receiver::start(|n| status(if n < 2 { 500 } else { 204 })).await;
     let id = put(&database, "url", &receiver.url).await;
     let (state, attempts, _) = deliver_until_settled(&database, &config(&database), no_queue(), id).await;
@@ -159,7 +183,7 @@ fn hmac(message: &[u8]) -> String {
 
 #[tokio::test]
 async fn gone_means_never_again() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let receiver = Receiver::start(|_| status(410)).await;
     let id = put(&database, "url", &receiver.url).await;
     let (state, attempts, error) = deliver_until_settled(&database, &config(&database), no_queue(), id).await;
@@ -168,7 +192,7 @@ async fn gone_means_never_again() {
 
 #[tokio::test]
 async fn an_event_that_nobody_takes_is_given_up_after_its_time() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let receiver = Receiver::start(|_| status(404)).await;
     let mut config = config(&database);
     config.outcomes.give_up_after = Duration::from_millis(300);
@@ -180,7 +204,7 @@ async fn an_event_that_nobody_takes_is_given_up_after_its_time() {
 
 #[tokio::test]
 async fn a_redirect_is_a_failure_and_not_followed() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let elsewhere = Receiver::start(|_| status(204)).await;
     let location = elsewhere.url.clone();
     let receiver = Receiver::start(move |n| match n {
@@ -196,7 +220,7 @@ async fn a_redirect_is_a_failure_and_not_followed() {
 
 #[tokio::test]
 async fn a_private_address_is_refused_before_anybody_is_connected_to() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let receiver = Receiver::start(|_| status(204)).await;
     let mut config = config(&database);
     config.egress.allow_private_addresses = false;
@@ -211,7 +235,7 @@ async fn a_private_address_is_refused_before_anybody_is_connected_to() {
 
 #[tokio::test]
 async fn a_slow_host_does_not_hold_up_the_others() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let slow = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let slow_url = format!("http://{}/", slow.local_addr().unwrap());
     for _ in 0..100 {
@@ -228,7 +252,7 @@ async fn a_slow_host_does_not_hold_up_the_others() {
 
 #[tokio::test]
 async fn events_for_a_queue_go_in_batches_and_what_was_refused_goes_again() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(put(&database, "queue", "outcomes").await);
@@ -256,7 +280,7 @@ async fn events_for_a_queue_go_in_batches_and_what_was_refused_goes_again() {
 
 #[tokio::test]
 async fn two_replicas_never_claim_the_same_event() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     for _ in 0..40 {
         put(&database, "queue", "outcomes").await;
     }
@@ -281,7 +305,7 @@ async fn two_replicas_never_claim_the_same_event() {
 
 #[tokio::test]
 async fn a_rejected_message_makes_one_event_however_often_it_comes() {
-    let database = database::fresh().await;
+    let database = Database::fresh().await;
     let rejected = NewRejected {
         queue: "calls".into(),
         message_id: "m-1".into(),

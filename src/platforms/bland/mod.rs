@@ -80,12 +80,20 @@ impl Platform for Bland {
         payload::validate(payload)
     }
 
+    fn preview(&self, payload: &Payload) -> RequestPreview {
+        let headers = [("authorization", "[secret]"), ("content-type", payload.encode().1)];
+        RequestPreview {
+            method: "POST",
+            url: self.create_url(payload).into(),
+            headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
+        }
+    }
+
     async fn send_call(&self, payload: &Payload, permit: SendPermit) -> Result<Placed, SendError> {
         let (body, media_type) = payload.encode();
         let mut headers = self.headers();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        let path: Vec<&str> = payload.path.split('/').filter(|part| !part.is_empty()).collect();
-        let url = self.url(&path, &[]);
+        let url = self.create_url(payload);
         let answer = timed(NAME, "create", self.create.post(url.as_str(), headers, body, permit), result_label).await;
         answer::sort(answer, clock::now())
     }
@@ -133,6 +141,11 @@ impl Bland {
         HeaderMap::from_iter([(AUTHORIZATION, self.authorization.clone())])
     }
 
+    fn create_url(&self, payload: &Payload) -> Url {
+        let path: Vec<&str> = payload.path.split('/').filter(|part| !part.is_empty()).collect();
+        self.url(&path, &[])
+    }
+
     /// Below the base address, which may have a path of its own.
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.base_url.clone();
@@ -156,9 +169,8 @@ impl Bland {
     }
 }
 
-/// `active` is no id: `POST /v1/calls/active/stop` ends every call of the account.
 fn check_id(id: &str) -> Result<(), PlatformError> {
-    if words::is_plausible_id(id) && id != "active" { Ok(()) } else { Err(PlatformError::NotFound) }
+    if words::is_plausible_id(id) { Ok(()) } else { Err(PlatformError::NotFound) }
 }
 
 /// The HTTP status of a failed stop is not documented, so the body decides.

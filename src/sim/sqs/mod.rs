@@ -41,6 +41,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -133,6 +134,30 @@ impl SqsServer {
     /// The URL of a queue of this name, whether or not there is one.
     pub fn url(&self, queue: &str) -> String {
         self.service.url(&self.addr.to_string(), queue)
+    }
+
+    /// Makes a queue, and its dead-letter queue (`NAME-dlq`) where messages go after `max_receive_count` deliveries; leaves
+    /// them alone where they are already there. A name that ends in `.fifo` makes FIFO queues.
+    ///
+    /// # Errors
+    /// The name cannot be one, or the queue is there with other settings.
+    pub fn ensure_queue(&self, name: &str, max_receive_count: u32) -> Result<(), String> {
+        let (stem, suffix) = name.strip_suffix(".fifo").map_or((name, ""), |stem| (stem, ".fifo"));
+        let dead_letters = format!("{stem}-dlq{suffix}");
+        let mut attributes = BTreeMap::new();
+        if !suffix.is_empty() {
+            attributes.insert("FifoQueue".to_owned(), "true".to_owned());
+        }
+        let make = |name: &str, attributes: &BTreeMap<String, String>| {
+            self.service
+                .with(|broker, now| broker.create(now, name, attributes, BTreeMap::new()))
+                .map_err(|error| format!("queue {name}: {}", error.message))
+        };
+        make(&dead_letters, &attributes)?;
+        let arn = format!("arn:aws:sqs:{}:{dead_letters}", self.service.own());
+        let policy = serde_json::json!({ "deadLetterTargetArn": arn, "maxReceiveCount": max_receive_count });
+        attributes.insert("RedrivePolicy".to_owned(), policy.to_string());
+        make(name, &attributes)
     }
 
     /// The misbehaviour in force, with what is left of each rule's `next`.

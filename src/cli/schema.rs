@@ -1,0 +1,39 @@
+//! `voxd schema`
+
+use clap::{Args, ValueEnum};
+
+use super::{CommandError, out};
+use crate::config::Config;
+
+const AFTER_HELP: &str = "\
+Examples:
+  voxd schema job > job.schema.json     JSON Schema of a job event, for editors and validators
+  voxd schema config                    JSON Schema of the configuration file
+  voxd schema openapi                   OpenAPI document of the HTTP interface";
+
+/// Prints the JSON Schema of job events or of the configuration, or the OpenAPI document
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Schema {
+    what: What,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// A job event, as it stands on the queue
+    Job,
+    /// The configuration file
+    Config,
+    /// The HTTP interface
+    Openapi,
+}
+
+impl Schema {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        match self.what {
+            What::Job => out::json(&crate::job::schema()),
+            What::Config => out::json(&schemars::schema_for!(Config)),
+            What::Openapi => out::json(&crate::http::openapi()),
+        }
+    }
+}
