@@ -40,7 +40,6 @@ pub fn point(name: &str) {
         let signal = if armed.crash { rustix::process::Signal::KILL } else { rustix::process::Signal::STOP };
         let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
         // The signal is delivered on the way out of the system call or very soon after it.
-        #[expect(clippy::disallowed_methods, reason = "the process is ending or stopped here")]
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }

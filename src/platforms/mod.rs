@@ -1,4 +1,4 @@
-//! Voice platforms: one file each, one line in [`REGISTERED`].
+//! Voice platforms: one file each, one line in [`registry::REGISTERED`].
 //!
 //! A platform puts our request in its words (pure), says what it would refuse (pure), sends it once, and sorts the answer
 //! into a verdict. It never retries a create request, never follows a redirect, and never decides what a doubt is worth:

@@ -1,4 +1,6 @@
 mod bland;
+mod chaos;
+mod database;
 mod cli;
 mod dev_postgres;
 mod harness;

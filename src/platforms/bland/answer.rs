@@ -95,7 +95,7 @@ fn sort_answer(answer: &Answer, now: DateTime<Utc>) -> Result<Placed, SendError>
 
 fn placed(status: u16, body: Option<&Value>) -> Result<Placed, SendError> {
     // With `status: error` beside an id the id wins: it names a call that can be asked about.
-    match body.and_then(|body| words::call_id(body, "call_id")) {
+    match body.and_then(|body| words::call_id(body, "call_id")).filter(|id| *id != "active") {
         Some(id) => Ok(Placed { platform_call_id: id.to_owned(), http_status: status, detail: BTreeMap::new() }),
         None => {
             let detail = body.filter(|body| is_own_error(body)).map(|body| Words::of(body).detail());

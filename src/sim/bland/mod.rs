@@ -239,6 +239,3 @@ async fn authorize(State(shared): State<Arc<Shared>>, request: Request, next: Ne
     let body = json!({ "data": null, "errors": [{ "error": "AUTH_FAILURE", "message": "Authentication failed." }] });
     (StatusCode::UNAUTHORIZED, Json(body)).into_response()
 }
-
-#[cfg(test)]
-mod tests;

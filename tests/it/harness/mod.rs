@@ -9,7 +9,7 @@ mod world;
 
 pub use daemon::Daemon;
 pub use postgres::database;
-pub use world::{World, WorldOptions, call_event, number};
+pub use world::{World, WorldOptions, call_event, free_port, number};
 
 use std::time::Duration;
 

@@ -105,7 +105,11 @@ impl World {
     }
 
     pub async fn unready_daemon(&self, environment: &[(&str, &str)]) -> Daemon {
-        let port = free_port().await;
+        self.unready_daemon_on(free_port().await, environment).await
+    }
+
+    /// At an address of the test's choice, e.g. that of a daemon which was killed.
+    pub async fn unready_daemon_on(&self, port: u16, environment: &[(&str, &str)]) -> Daemon {
         let number = self.daemons.fetch_add(1, Ordering::Relaxed);
         let mut all = self.environment.clone();
         all.push(("VOXD_HTTP__BIND".into(), format!("127.0.0.1:{port}")));
@@ -197,7 +201,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.expect("a port")
 }
 
-async fn free_port() -> u16 {
+pub async fn free_port() -> u16 {
     listener().await.local_addr().expect("an address").port()
 }
 

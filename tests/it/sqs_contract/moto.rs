@@ -22,6 +22,7 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ("an_old_receipt_handle_deletes_nothing", "moto takes any handle the message ever had"),
     ("changing_what_is_not_in_flight_is_refused", "moto accepts it"),
     ("a_repeat_is_known_after_the_deletion", "moto forgets a deduplication id with its message"),
+    ("sequence_numbers_rise", "moto draws them at random"),
     ("a_repeat_is_told_the_first_ones_numbers", "moto makes up new ones for the message it drops"),
     ("the_source_of_a_dead_letter_is_named", "moto has no DeadLetterQueueSourceArn"),
     ("a_bad_redrive_policy_is_refused", "moto answers 500 without an error code"),
