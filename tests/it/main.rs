@@ -1,6 +1,5 @@
 mod bland;
 mod chaos;
-mod database;
 mod cli;
 mod dev_postgres;
 mod harness;
