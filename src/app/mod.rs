@@ -3,10 +3,11 @@
 //! Start order: Postgres is watched, not waited for; queues are resolved; then receiving begins as soon as Postgres is
 //! well. Stop order: receiving, sends under way, answers recorded, leases given back, connections closed.
 
+mod receiving;
+mod systemd;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
@@ -15,15 +16,14 @@ use uuid::Uuid;
 use crate::clock;
 use crate::config::{Config, Role};
 use crate::delivery::{Dispatcher, DispatcherParts, LiveReplicas, MessageDeliveryService, VoiceDelivery, sweep};
-use crate::health::{Health, Part, Status};
+use crate::health::{Health, Part};
 use crate::http::{self, HttpState};
 use crate::lifecycle::Lifecycle;
 use crate::outcomes::{self, Outcomes};
 use crate::platforms::PlatformRegistry;
 use crate::processors::{Intake, ProcessorFactory};
-use crate::queue::{Consumer, ConsumerOptions, QueueInfo, QueueTarget, ResolveError, Sqs, SqsOptions};
+use crate::queue::{Sqs, SqsOptions};
 use crate::reconcile::{self, Looker};
-use crate::retry::Waits;
 use crate::store::Store;
 use crate::telemetry::metrics;
 use crate::webhooks::Webhooks;
@@ -127,8 +127,9 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
     if let (Some(dispatcher), Some(sqs)) = (&dispatcher, sqs) {
         let outcome_queue = config.outcome_queue().map(str::to_owned);
         let intake = Intake::new(store.clone(), processors, outcome_queue);
-        start_receiving(&config, sqs, intake, dispatcher, gate, &health, &lifecycle).await?;
+        receiving::start(&config, sqs, intake, dispatcher, gate, &health, &lifecycle).await?;
     }
+    systemd::ready(&lifecycle);
     tracing::info!(%replica, version = env!("CARGO_PKG_VERSION"), "serving");
 
     lifecycle.stopping().await;
@@ -170,81 +171,6 @@ async fn give_back(store: &Store, replica: Uuid) {
     }
     if let Err(error) = store.leave(replica).await {
         tracing::debug!(%error, "the heartbeat row stays until it is stale");
-    }
-}
-
-/// Resolves the queues and starts their receivers. A queue that is not there ends the start; one that cannot be reached
-/// is asked for again in the background.
-async fn start_receiving(
-    config: &Config,
-    sqs: Sqs,
-    intake: Intake,
-    dispatcher: &Dispatcher,
-    gate: tokio::sync::watch::Receiver<bool>,
-    health: &Health,
-    lifecycle: &Lifecycle,
-) -> Result<(), Failure> {
-    if config.queue.urls.is_empty() {
-        tracing::warn!("no queue is configured (VOXD_QUEUES): jobs come by the API only");
-        return Ok(());
-    }
-    let targets: Vec<QueueTarget> =
-        config.queue.urls.iter().map(|text| text.parse()).collect::<Result<_, String>>().map_err(|problem| {
-            Failure::BadConfiguration(format!("bad configuration: queue.urls (VOXD_QUEUES): {problem}"))
-        })?;
-    let handler = Arc::new(intake);
-    let seed = dispatcher.replica().as_u64_pair().1;
-    let options = ConsumerOptions {
-        depth_interval: config.queue.depth_interval,
-        ..ConsumerOptions::new(config.queue.max_pollers, config.queue.wait, seed)
-    };
-    let backlog = dispatcher.backlog().clone();
-    let start = {
-        let (sqs, health, lifecycle) = (sqs.clone(), health.clone(), lifecycle.clone());
-        move |queues: Vec<QueueInfo>| {
-            let consumer = Consumer::start(&sqs, queues, &backlog, handler, gate, &options, &lifecycle);
-            watch::queues(consumer, &health, &lifecycle);
-        }
-    };
-    match resolve_all(&sqs, &targets).await {
-        Ok(queues) => {
-            start(queues);
-        }
-        Err(ResolveError::Unavailable { queue, error }) if error.is_retryable() => {
-            tracing::warn!(queue, %error, "SQS is away; asking again");
-            health.set(Part::Sqs, Status::Down, format!("{queue}: {error}"));
-            let lifecycle_of_task = lifecycle.clone();
-            lifecycle.spawn(async move {
-                if let Some(queues) = resolve_until_there(&sqs, &targets, &lifecycle_of_task).await {
-                    start(queues);
-                }
-            });
-        }
-        Err(error @ ResolveError::Bad(_)) => return Err(Failure::BadConfiguration(error.to_string())),
-        Err(error) => return Err(Failure::Unavailable(error.to_string())),
-    }
-    Ok(())
-}
-
-async fn resolve_all(sqs: &Sqs, targets: &[QueueTarget]) -> Result<Vec<QueueInfo>, ResolveError> {
-    let mut queues = Vec::with_capacity(targets.len());
-    for target in targets {
-        queues.push(sqs.resolve(target).await?);
-    }
-    Ok(queues)
-}
-
-async fn resolve_until_there(sqs: &Sqs, targets: &[QueueTarget], lifecycle: &Lifecycle) -> Option<Vec<QueueInfo>> {
-    let mut waits = Waits::new(Duration::from_millis(500), Duration::from_secs(10));
-    loop {
-        tokio::select! {
-            () = clock::sleep(waits.next_wait()) => {}
-            () = lifecycle.stopping() => return None,
-        }
-        match resolve_all(sqs, targets).await {
-            Ok(queues) => return Some(queues),
-            Err(error) => tracing::warn!(%error, "queues are not resolved yet"),
-        }
     }
 }
 

@@ -36,7 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::errors::{Kind, Problem};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::health::Health;
 use crate::platforms::PlatformRegistry;
 use crate::processors::ProcessorFactory;
@@ -80,10 +80,19 @@ fn routes() -> OpenApiRouter<HttpState> {
         .routes(routes!(docs::landing))
 }
 
+/// What a replica without the role `http` serves: enough to be watched.
+fn probes() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::with_openapi(docs::frame())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}
+
 /// The whole side port.
 pub fn router(state: HttpState) -> Router {
     let limit = state.config.http.request_timeout;
-    let (routes, _) = routes().split_for_parts();
+    let all = state.config.has_role(Role::Http);
+    let (routes, _) = if all { routes() } else { probes() }.split_for_parts();
     let served = routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)

@@ -1,7 +1,10 @@
 mod bland;
 mod chaos;
 mod cli;
+mod crash;
+mod database;
 mod dev_postgres;
+mod faults;
 mod harness;
 mod house;
 mod intake;

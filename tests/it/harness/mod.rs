@@ -8,7 +8,7 @@ mod postgres;
 mod world;
 
 pub use daemon::Daemon;
-pub use postgres::database;
+pub use postgres::{database, own_cluster};
 pub use world::{World, WorldOptions, call_event, free_port, number};
 
 use std::time::Duration;

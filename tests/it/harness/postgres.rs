@@ -1,9 +1,11 @@
 //! One cluster for the whole test run, one database for each test.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
 use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use voxd::config::{Config, Environment};
 use voxd::dev::postgres::{Cluster, ClusterOptions};
@@ -27,10 +29,7 @@ pub async fn database() -> String {
 async fn make_template() -> String {
     let base = tokio::task::spawn_blocking(start_cluster).await.expect("the cluster's thread answers");
     let url = with_name(&base, TEMPLATE);
-    let config =
-        Config::load(None, &Environment::from_pairs([("DATABASE_URL", url.as_str())])).expect("a configuration");
-    let store = Store::new(&config.database).expect("a store");
-    store.migrate().await.expect("migrations apply");
+    migrate(&url).await;
     base
 }
 
@@ -42,9 +41,7 @@ fn start_cluster() -> String {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.block_on(async move {
-            let dir = tempfile::Builder::new().prefix("voxd-test-").tempdir_in("/tmp").expect("a directory in /tmp");
-            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(dir.path(), open).expect("permissions");
+            let dir = open_directory();
             let options = ClusterOptions { max_connections: 400, ..ClusterOptions::default() };
             let cluster =
                 Cluster::start(&dir.path().join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
@@ -54,6 +51,48 @@ fn start_cluster() -> String {
         });
     });
     receiver.recv().expect("the cluster starts")
+}
+
+/// A cluster of the test's own, with a migrated database; it goes when it is dropped.
+pub async fn own_cluster(options: ClusterOptions) -> (OwnCluster, String) {
+    let dir = open_directory();
+    let cluster =
+        Cluster::start(&dir.path().join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
+    cluster.create_database("own", None).await.expect("a database");
+    let url = cluster.url("own");
+    migrate(&url).await;
+    (OwnCluster { cluster, _dir: dir }, url)
+}
+
+pub struct OwnCluster {
+    cluster: Cluster,
+    _dir: TempDir,
+}
+
+impl Deref for OwnCluster {
+    type Target = Cluster;
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl DerefMut for OwnCluster {
+    fn deref_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+}
+
+/// In `/tmp`, whatever `TMPDIR` says, and open, so that the server's user can get there.
+fn open_directory() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("voxd-test-").tempdir_in("/tmp").expect("a directory in /tmp");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).expect("permissions");
+    dir
+}
+
+async fn migrate(url: &str) {
+    let config = Config::load(None, &Environment::from_pairs([("DATABASE_URL", url)])).expect("a configuration");
+    Store::new(&config.database).expect("a store").migrate().await.expect("migrations apply");
 }
 
 fn with_name(base: &str, name: &str) -> String {

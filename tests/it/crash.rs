@@ -1,0 +1,170 @@
+//! A crash at each step of the send protocol, crossed with everything that a platform can answer.
+//!
+//! Each case has its own database, queue and simulator. The first daemon dies at the step; a second one finishes. What the
+//! platform saw decides what is right: never two requests for one attempt, never two calls for one job, and a call that
+//! exists ends with its outcome.
+
+use futures_util::{StreamExt as _, stream};
+use voxd::call::Verdict;
+use voxd::fault;
+use voxd::sim::platform::{Answer, Outcome, Script, WebhookFault};
+
+use crate::harness::{World, WorldOptions, call_event, number, within};
+use std::time::Duration;
+
+/// Cases at once; most of each is waiting.
+const AT_ONCE: usize = 12;
+
+/// Where the dying daemon stands with regard to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is spent: somebody else does it all.
+    BeforeIntent,
+    /// The right is spent and nothing left.
+    Spent,
+    /// The platform has seen the request; nothing is recorded.
+    Sent,
+    /// All is recorded.
+    Recorded,
+}
+
+/// Before the request went out the script cannot matter, so three stand for all (`make crash` runs them all).
+const FEW: &[&str] = &["0100", "0110", "0124"];
+
+fn has_seen_the_request(stage: Stage) -> bool {
+    matches!(stage, Stage::Sent | Stage::Recorded)
+}
+
+fn stage(point: &str) -> Stage {
+    match point {
+        "before_accept" | "after_accept" | "before_delete" | "before_intent" => Stage::BeforeIntent,
+        "after_intent" | "before_send" => Stage::Spent,
+        "after_answer" | "before_record" => Stage::Sent,
+        "after_record" => Stage::Recorded,
+        other => panic!("a new point {other:?} wants its stage"),
+    }
+}
+
+/// The verdict of an answer that is recorded.
+fn verdict(answer: Answer) -> Verdict {
+    use Answer::*;
+    match answer {
+        Accepted | Slow => Verdict::Placed,
+        InvalidNumber | DoNotCall | Blacklisted | PaymentRequired | AccountBlocked | AgentNotFound
+        | PermanentServerError | Redirect => Verdict::Refused,
+        RateLimited | RateLimitedWithWait => Verdict::NotSent,
+        _ => Verdict::InDoubt,
+    }
+}
+
+fn final_status(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::NoAnswer => "no_answer",
+        Outcome::Busy => "busy",
+        Outcome::Voicemail => "voicemail",
+        _ => "failed",
+    }
+}
+
+fn expected(stage: Stage, script: &Script) -> &'static str {
+    let outcome = final_status(script.outcome);
+    let made = script.answer.makes_call();
+    match (stage, verdict(script.answer)) {
+        (Stage::Spent, _) => "unknown",
+        (_, _) if made => outcome,
+        (Stage::Sent, _) | (_, Verdict::InDoubt) => "unknown",
+        // The second try meets the default script.
+        (_, Verdict::NotSent) => "completed",
+        (_, Verdict::Refused) => "failed",
+        (_, Verdict::Placed) => unreachable!("placed calls are made"),
+    }
+}
+
+fn scripts() -> Vec<(&'static str, Script)> {
+    // An hour's talk is no step of the protocol.
+    Script::table().filter(|(_, script)| script.talk < Duration::from_secs(600)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_step_leads_to_the_right_end_and_never_to_a_second_request() {
+    let all = std::env::var_os("VOXD_TEST_ALL_CRASHES").is_some();
+    let wanted = |point: &str, digits: &str| all || has_seen_the_request(stage(point)) || FEW.contains(&digits);
+    let crossed = fault::POINTS
+        .iter()
+        .flat_map(|point| scripts().into_iter().map(move |(digits, script)| (*point, digits, script)));
+    let cases: Vec<_> = crossed.filter(|(point, digits, _)| wanted(point, digits)).collect();
+    assert!(cases.len() > 100, "the table is complete: {}", cases.len());
+    let failures: Vec<String> = stream::iter(cases)
+        .map(|(point, digits, script)| check(point, digits, script))
+        .buffer_unordered(AT_ONCE)
+        .filter_map(async |failure| failure)
+        .collect()
+        .await;
+    assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+async fn check(point: &'static str, digits: &'static str, script: Script) -> Option<String> {
+    let world = World::with(WorldOptions { environment: quick(), ..WorldOptions::default() }).await;
+    let to = number(0, digits);
+    world.bland.set_scripts(&to, vec![script.clone(), Script::default()]);
+    let mut dying = world.unready_daemon(&[("VOXD_TEST_FAULT", &format!("{point}=crash"))]).await;
+    world.enqueue(&call_event("job", &to)).await;
+    within(Duration::from_secs(60), &format!("the daemon dies at {point} ({digits})"), async || {
+        dying.has_ended().then_some(())
+    })
+    .await;
+    let _heir = world.daemon().await;
+
+    let wanted = expected(stage(point), &script);
+    let deadline = voxd::clock::monotonic() + Duration::from_secs(40);
+    let end = loop {
+        let status = world.status("job").await;
+        match &status {
+            Some((status, _)) if status == wanted => break status.clone(),
+            _ if voxd::clock::monotonic() > deadline => break format!("{status:?}"),
+            _ => voxd::clock::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let case = format!("{point} x {digits} ({:?}, {:?})", script.answer, script.webhook);
+    let mut problems = Vec::new();
+    if end != wanted {
+        problems.push(format!("ends as {end}, expected {wanted}"));
+    }
+    let requests = world.creates_by_attempt();
+    if requests.values().any(|count| *count > 1) {
+        problems.push(format!("an attempt was requested twice: {requests:?}"));
+    }
+    if world.bland.journal().calls_by_call_id().values().any(|calls| calls.len() > 1) {
+        problems.push("two calls for one job".into());
+    }
+    if world.count("select count(*) from call_attempts where n > 1 and because = 'first'").await > 0 {
+        problems.push("a further attempt without a reason".into());
+    }
+    let attempts = world.attempts("job").await;
+    if requests.len() > attempts.len() {
+        problems.push(format!("{} requests, {} attempts", requests.len(), attempts.len()));
+    }
+    if matches!(stage(point), Stage::BeforeIntent | Stage::Recorded)
+        && script.webhook == WebhookFault::None
+        && attempts.first().and_then(|(_, verdict, _)| verdict.as_deref()) != Some(verdict(script.answer).as_str())
+    {
+        problems.push(format!("verdict of {attempts:?}, expected {}", verdict(script.answer)));
+    }
+    (!problems.is_empty()).then(|| format!("{case}: {}", problems.join("; ")))
+}
+
+/// The chaos settings, shorter still.
+fn quick() -> Vec<(String, String)> {
+    [
+        ("VOXD_WORKER__LEASE", "1s"),
+        ("VOXD_PLATFORMS__BLAND_AI__REQUEST_TIMEOUT", "1500ms"),
+        ("VOXD_RECONCILE__MARGIN", "300ms"),
+        ("VOXD_RECONCILE__LISTING_INTERVAL", "1s"),
+        ("VOXD_POLLER__INTERVAL", "1s"),
+        ("VOXD_QUEUE__VISIBILITY", "2s"),
+        ("RUST_LOG", "voxd=info"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
