@@ -2,7 +2,6 @@ mod bland;
 mod chaos;
 mod cli;
 mod crash;
-mod database;
 mod dev_postgres;
 mod faults;
 mod harness;
