@@ -55,6 +55,10 @@ lint: deps .voxd/venv-lint/.done ## Formatting, clippy, SQL, docs, dependencies,
 chaos: deps ## Kills replicas and Postgres under load, then counts (VOXD_CHAOS_SEED=… to repeat a run)
 	@cargo test --locked --test it chaos_loses -- --ignored --nocapture --test-threads=1
 
+.PHONY: crash
+crash: deps ## A crash at every step of the send protocol, crossed with every provider script
+	@VOXD_TEST_ALL_CRASHES=1 cargo test --locked --test it crash:: -- --nocapture
+
 .PHONY: bench
 bench: deps ## Events per second, latency, CPU and memory on this machine
 	@cargo test --locked --release --test it bench -- --ignored --nocapture --test-threads=1

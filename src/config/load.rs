@@ -25,6 +25,16 @@ const NOT_SETTINGS: &[&str] =
     &["VOXD_QUEUES", "VOXD_OUTCOME_QUEUE", "VOXD_CONFIG", "VOXD_API_KEY", "VOXD_URL", "VOXD_DEV"];
 const NOT_SETTINGS_PREFIXES: &[&str] = &["VOXD_TEST_", "VOXD_DEV_"];
 
+/// Settings of parts that this version does not have. They are no error, so that one environment serves several versions;
+/// the daemon warns of them.
+const OF_LATER_VERSIONS: &[&str] = &[
+    "VOXD_PLATFORMS__VAPI__",
+    "VOXD_PLATFORMS__TWILIO__",
+    "VOXD_PLATFORMS__ELEVENLABS__",
+    "VOXD_PLATFORMS__RETELL__",
+    "VOXD_SPEECH__",
+];
+
 /// Environment variables, as a value so that tests pass their own.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -36,6 +46,12 @@ impl Environment {
 
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// Set names that only later versions know.
+    pub fn of_later_versions(&self) -> impl Iterator<Item = &str> {
+        let later = |name: &&str| OF_LATER_VERSIONS.iter().any(|prefix| name.starts_with(prefix));
+        self.0.keys().map(String::as_str).filter(later)
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -211,8 +227,21 @@ fn key_of(name: &str) -> Option<String> {
         return Some((*key).to_owned());
     }
     let rest = name.strip_prefix("VOXD_")?;
-    let excluded = NOT_SETTINGS.contains(&name) || NOT_SETTINGS_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let excluded = NOT_SETTINGS.contains(&name)
+        || NOT_SETTINGS_PREFIXES.iter().chain(OF_LATER_VERSIONS).any(|prefix| name.starts_with(prefix))
+        || is_service_link(name);
     (!excluded).then(|| rest.to_lowercase().replace("__", "."))
+}
+
+/// Kubernetes puts the addresses of a namespace's services into every container's environment: for a service `voxd`,
+/// `VOXD_SERVICE_HOST`, `VOXD_PORT`, `VOXD_PORT_8000_TCP_ADDR` and so on.
+fn is_service_link(name: &str) -> bool {
+    let numbered =
+        name.split_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|first: char| first.is_ascii_digit()));
+    numbered
+        || name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && !name.contains("__")
 }
 
 fn read_secret_file(name: &str, path: &str) -> Result<String, ConfigError> {
@@ -339,6 +368,25 @@ mod tests {
         assert!(problem.problem.contains("30s"), "{}", problem.problem);
         let problem = load_with(&[("VOXD_WORKER__MAX_BACKLOG", "many")]).unwrap_err();
         assert!(problem.problem.contains("a whole number"), "{}", problem.problem);
+    }
+
+    #[test]
+    fn a_clusters_service_links_are_no_settings_but_a_misspelt_setting_is_an_error() {
+        let links = [
+            ("VOXD_SERVICE_HOST", "10.0.0.1"),
+            ("VOXD_PORT", "tcp://10.0.0.1:8000"),
+            ("VOXD_HTTP_PORT_8000_TCP_ADDR", "10.0.0.1"),
+            ("VOXD_SERVICE_PORT_HTTP", "8000"),
+        ];
+        load_with(&links).unwrap();
+        assert!(load_with(&[("VOXD_WORKER_LEASE", "3s")]).is_err());
+    }
+
+    #[test]
+    fn settings_of_later_versions_are_no_error_and_are_told() {
+        let environment = Environment::from_pairs([("VOXD_PLATFORMS__VAPI__BASE_URL", "http://127.0.0.1:1")]);
+        Config::load(None, &environment).unwrap();
+        assert_eq!(environment.of_later_versions().collect::<Vec<_>>(), ["VOXD_PLATFORMS__VAPI__BASE_URL"]);
     }
 
     #[test]
