@@ -93,6 +93,26 @@ mod tests {
         request.uri().to_string()
     }
 
+    #[tokio::test]
+    async fn a_panic_and_a_handler_without_end_become_problems() {
+        use axum::routing::get;
+        use tower::ServiceExt as _;
+        async fn broken() -> &'static str {
+            panic!("as ordered")
+        }
+        let limit = Duration::from_millis(10);
+        let router = axum::Router::new()
+            .route("/panic", get(broken))
+            .route("/hang", get(std::future::pending::<()>))
+            .layer(axum::middleware::from_fn_with_state(limit, watch));
+        for (path, status) in [("/panic", 500), ("/hang", 408)] {
+            let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{path}");
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+        }
+    }
+
     #[test]
     fn each_path_has_one_spelling_inside() {
         for (called, inside) in [

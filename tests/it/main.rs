@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod house;
 mod intake;
+mod http_api;
 mod main_job;
 mod outcomes;
 mod platform_contract;
