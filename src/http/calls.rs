@@ -28,7 +28,7 @@ pub struct CallList {
 }
 
 /// Lists calls, newest first. Phone numbers are masked.
-#[utoipa::path(get, path = "/api/calls/", tag = "calls", params(
+#[utoipa::path(get, path = "/api/calls/", operation_id = "list_calls", tag = "calls", params(
         ("status" = Option<Vec<CallStatus>>, Query, style = Form, explode = false, description = "Any of these; commas between, or several times"),
         ("platform" = Option<String>, Query, description = "Of the next or the latest attempt"),
         ("lead_id" = Option<String>, Query),
@@ -87,7 +87,7 @@ fn with(object: &Value, key: &str, value: &Value) -> Value {
 }
 
 /// One call with its attempts and its timeline. Phone numbers are masked; an operator sees them whole with `reveal=1`.
-#[utoipa::path(get, path = "/api/calls/{id}/", tag = "calls", params(
+#[utoipa::path(get, path = "/api/calls/{id}/", operation_id = "show_call", tag = "calls", params(
         ("id" = Uuid, Path),
         ("reveal" = Option<u8>, Query, description = "`1`: phone numbers whole; operators only"),
     ), responses(
@@ -131,7 +131,7 @@ pub struct Decided {
 }
 
 /// Cancels a call that is not sent (200), or asks the platform to end one that may be live (202).
-#[utoipa::path(post, path = "/api/calls/{id}/cancel/", tag = "calls", params(("id" = Uuid, Path)),
+#[utoipa::path(post, path = "/api/calls/{id}/cancel/", operation_id = "cancel_call", tag = "calls", params(("id" = Uuid, Path)),
     request_body(content = Option<CancelRequest>),
     responses(
         (status = 200, description = "It is cancelled", body = Decided),
@@ -181,7 +181,7 @@ pub struct SettleRequest {
 
 /// Settles a call that is `unknown`: it was made (`placed`), it was not and shall not be (`absent`), or it was not and
 /// shall be (`redial`).
-#[utoipa::path(post, path = "/api/calls/{id}/settle/", tag = "calls", params(("id" = Uuid, Path)), request_body = SettleRequest,
+#[utoipa::path(post, path = "/api/calls/{id}/settle/", operation_id = "settle_call", tag = "calls", params(("id" = Uuid, Path)), request_body = SettleRequest,
     responses(
         (status = 200, description = "Settled", body = Decided),
         (status = 404, description = "No such call"),

@@ -28,7 +28,7 @@ pub struct MessageAccepted {
 
 /// Sends a message: `{"channel": "voice", …}` with the data of a `voice.call.requested` job. The idempotency key names it
 /// for ever among its owner's; the same again changes nothing and is answered alike.
-#[utoipa::path(post, path = "/api/messages/", tag = "messages",
+#[utoipa::path(post, path = "/api/messages/", operation_id = "send_message", tag = "messages",
     params(("Idempotency-Key" = String, Header, description = "Names the message, 1 to 256 characters")),
     request_body(content = ref("#/components/schemas/Message")),
     responses(

@@ -18,7 +18,7 @@ pub struct ThreadMessageList {
 }
 
 /// Lists a lead's messages, newest first.
-#[utoipa::path(get, path = "/api/thread-messages/", tag = "messages", params(
+#[utoipa::path(get, path = "/api/thread-messages/", operation_id = "list_thread_messages", tag = "messages", params(
         ("lead_id" = String, Query),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 where absent"),

@@ -27,7 +27,7 @@ pub struct VoiceConfigList {
 }
 
 /// Lists stored voice configurations by name.
-#[utoipa::path(get, path = "/api/voice-configs/", tag = "voice configurations", params(
+#[utoipa::path(get, path = "/api/voice-configs/", operation_id = "list_voice_configs", tag = "voice configurations", params(
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 where absent"),
     ), responses((status = 200, description = "One page", body = VoiceConfigList)), security(("key" = [])))]
@@ -51,7 +51,7 @@ pub async fn list(
 }
 
 /// One stored voice configuration.
-#[utoipa::path(get, path = "/api/voice-configs/{name}/", tag = "voice configurations", params(("name" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/voice-configs/{name}/", operation_id = "show_voice_config", tag = "voice configurations", params(("name" = String, Path)), responses(
         (status = 200, description = "The configuration", body = StoredConfig),
         (status = 404, description = "No such configuration"),
     ), security(("key" = [])))]
@@ -65,7 +65,7 @@ pub async fn show(
 }
 
 /// Stores a voice configuration under a name. Jobs accepted before keep the one they took.
-#[utoipa::path(put, path = "/api/voice-configs/{name}/", tag = "voice configurations",
+#[utoipa::path(put, path = "/api/voice-configs/{name}/", operation_id = "put_voice_config", tag = "voice configurations",
     params(("name" = String, Path, description = "1 to 128 letters, digits, `.`, `_`, `-`; the first a letter or digit")),
     request_body = VoiceConfig, responses(
         (status = 200, description = "Replaced", body = StoredConfig),
@@ -94,7 +94,7 @@ pub async fn put(
 }
 
 /// Removes a stored voice configuration. Jobs accepted before keep it; later ones that name it are rejected.
-#[utoipa::path(delete, path = "/api/voice-configs/{name}/", tag = "voice configurations", params(("name" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/voice-configs/{name}/", operation_id = "delete_voice_config", tag = "voice configurations", params(("name" = String, Path)), responses(
         (status = 204, description = "Removed"),
         (status = 404, description = "No such configuration"),
     ), security(("key" = [])))]

@@ -18,7 +18,7 @@ pub struct WebhookTaken {
 }
 
 /// A platform's webhook. It is stored before it is answered.
-#[utoipa::path(post, path = "/webhooks/{platform}", tag = "webhooks",
+#[utoipa::path(post, path = "/webhooks/{platform}", operation_id = "receive_webhook", tag = "webhooks",
     params(("platform" = String, Path, description = "e.g. `bland_ai`")),
     request_body(description = "As the platform sends it, at most 262,144 bytes", content = String),
     responses(
@@ -39,7 +39,7 @@ pub async fn webhook(
 }
 
 /// A platform's webhook for one attempt. The signed body's own attempt id comes before the address's.
-#[utoipa::path(post, path = "/webhooks/{platform}/{attempt_id}", tag = "webhooks",
+#[utoipa::path(post, path = "/webhooks/{platform}/{attempt_id}", operation_id = "receive_webhook_for_attempt", tag = "webhooks",
     params(("platform" = String, Path, description = "e.g. `bland_ai`"), ("attempt_id" = String, Path, description = "As we gave it to the platform")),
     request_body(description = "As the platform sends it, at most 262,144 bytes", content = String),
     responses(

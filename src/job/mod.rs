@@ -18,5 +18,5 @@ pub use event::{
 };
 pub use parse::{call_from_data, parse, voice_config_from_value};
 pub use read::MAX_MESSAGE_BYTES;
-pub use schema::{call_data_schema, schema};
+pub use schema::{call_data_schema, schema, voice_config_schema};
 pub use validate::check_voice_config;

@@ -57,6 +57,11 @@ pub fn call_data_schema() -> Value {
     call_shape().clone()
 }
 
+/// JSON Schema of a voice configuration, complete in itself.
+pub fn voice_config_schema() -> Value {
+    config_shape().clone()
+}
+
 pub(super) fn call_shape() -> &'static Value {
     static SHAPE: LazyLock<Value> = LazyLock::new(shape::<CallData>);
     &SHAPE
