@@ -70,6 +70,10 @@ bench-peers: deps .voxd/venv-peers/.done .voxd/peers/.done ## Installs the rival
 sqlx: deps ## Rewrites .sqlx after a change of SQL, against a throwaway Postgres
 	@.ci/sqlx
 
+.PHONY: openapi
+openapi: deps ## Rewrites the OpenAPI document that the tests hold, after a change of the HTTP interface
+	@cargo run --locked --quiet -- schema openapi > tests/snapshots/openapi.json
+
 .PHONY: fmt
 fmt: ## Formats the code
 	@cargo fmt
