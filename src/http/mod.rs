@@ -61,12 +61,9 @@ pub struct HttpState {
 
 /// Every route, with its description.
 fn routes() -> OpenApiRouter<HttpState> {
-    OpenApiRouter::with_openapi(docs::frame())
+    probes()
         .routes(routes!(webhooks::webhook))
         .routes(routes!(webhooks::webhook_for_attempt))
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::metrics))
         .routes(routes!(messages::send))
         .routes(routes!(calls::list))
         .routes(routes!(calls::show))

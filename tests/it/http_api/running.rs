@@ -46,6 +46,17 @@ async fn metrics_count_requests_by_route_and_never_by_address() {
 }
 
 #[tokio::test]
+async fn a_replica_without_the_role_http_can_be_watched_and_nothing_else() {
+    let side = Side::with(&database().await, &[("VOXD_WORKER__ROLES", "worker")]).await;
+    for (path, status) in
+        [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/api/calls/", 404), ("/docs", 404), ("/", 404)]
+    {
+        assert_eq!(reply(side.request(Method::GET, path, None)).await.status, status, "{path}");
+    }
+    assert_eq!(reply(side.request(Method::POST, "/webhooks/bland_ai", None)).await.status, 404);
+}
+
+#[tokio::test]
 async fn the_pages_are_whole_in_themselves() {
     let side = Side::start().await;
     for path in ["/", "/docs"] {
