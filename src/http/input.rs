@@ -133,12 +133,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match axum::extract::Path::<String>::from_request_parts(parts, state).await {
-            Ok(axum::extract::Path(name)) => Ok(Self(name)),
-            Err(error) => {
-                Err(Problem::new(Kind::BadRequest, format!("the address cannot be read: {}", error.body_text())))
-            }
-        }
+        in_path(parts, state).await.map(Self)
+    }
+}
+
+/// The two names in the address.
+pub struct Names(pub String, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        in_path(parts, state).await.map(|(first, second)| Self(first, second))
+    }
+}
+
+async fn in_path<T: DeserializeOwned + Send, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<T, Problem> {
+    match axum::extract::Path::from_request_parts(parts, state).await {
+        Ok(axum::extract::Path(names)) => Ok(names),
+        Err(error) => Err(Problem::new(Kind::BadRequest, format!("the address cannot be read: {}", error.body_text()))),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Where platforms post to.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use http::header::HOST;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::errors::{Kind, Problem};
+use super::input::{Name, Names};
 use super::watch::AsCalled;
 use super::{HttpState, input};
 use crate::webhooks::{Incoming, MAX_BODY_BYTES, Received, Refused};
@@ -32,7 +33,7 @@ pub struct WebhookTaken {
 pub async fn webhook(
     State(state): State<HttpState>,
     Extension(called): Extension<AsCalled>,
-    Path(platform): Path<String>,
+    Name(platform): Name,
     request: Request,
 ) -> Result<Json<WebhookTaken>, Problem> {
     take(&state, &called, &platform, None, request).await
@@ -53,7 +54,7 @@ pub async fn webhook(
 pub async fn webhook_for_attempt(
     State(state): State<HttpState>,
     Extension(called): Extension<AsCalled>,
-    Path((platform, attempt_id)): Path<(String, String)>,
+    Names(platform, attempt_id): Names,
     request: Request,
 ) -> Result<Json<WebhookTaken>, Problem> {
     // An address that somebody mangled loses us the fallback, not the webhook.

@@ -105,6 +105,8 @@ async fn an_address_or_a_method_that_is_not_ours_is_a_problem_document_too() {
     let side = Side::start().await;
     let nowhere = reply(side.request(Method::GET, "/nowhere", None)).await;
     assert_eq!(nowhere.problem(404, "not_found"), "GET /nowhere is no address of voxd; /docs lists them");
+    let garbled = reply(side.request(Method::POST, "/webhooks/%ff/%ff", None)).await;
+    assert!(garbled.problem(400, "bad_request").starts_with("the address cannot be read: "), "{}", garbled.text);
     let method = reply(side.request(Method::DELETE, "/healthz", None)).await;
     assert_eq!(method.problem(405, "method_not_allowed"), "/healthz is not for DELETE; /docs says what it is for");
     assert_eq!(method.headers["allow"], "GET,HEAD");
