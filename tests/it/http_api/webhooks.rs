@@ -189,6 +189,7 @@ async fn a_webhook_about_no_call_of_ours_is_kept_with_that_word() {
 #[tokio::test]
 async fn what_a_crash_left_unapplied_is_swept_up_once() {
     let side = Side::start().await;
+    let inbox = Uuid::now_v7();
     let (call, attempt) = placed(&side, "a", "+14155550123", "bland-1").await;
     let update = json!([{ "attempt_id": attempt, "platform_call_id": "bland-1", "state": "completed", "reason": null, "raw_status": null, "occurred_at": null, "facts": {
         "duration_seconds": 3, "cost": null, "answered_by": null, "ended_by": null, "started_at": null, "ended_at": null, "recording_url": null,
@@ -204,6 +205,8 @@ async fn what_a_crash_left_unapplied_is_swept_up_once() {
     assert_eq!(side.webhooks.sweep_once(Duration::from_secs(60)).await.unwrap(), 0, "somebody may still be at it");
     let both = tokio::join!(side.webhooks.sweep_once(Duration::ZERO), side.webhooks.sweep_once(Duration::ZERO));
     assert_eq!(both.0.unwrap() + both.1.unwrap(), 1, "two replicas, one application");
+    let late = side.store.apply_webhook(inbox, Duration::from_secs(60)).await.unwrap();
+    assert!(late.is_none(), "a replica that comes too late changes nothing: {late:?}");
     assert_eq!(status(&side, call).await, "completed");
     assert_eq!(side.count("select count(*) from call_events where kind = 'webhook'").await, 1);
 }
