@@ -40,6 +40,7 @@ lint: deps .voxd/venv-lint/.done ## Formatting, clippy, SQL, docs, dependencies,
 	@cargo fmt --check
 	$(SAY) 'house rules'
 	@.voxd/venv-lint/bin/python .ci/lint-house
+	@.voxd/venv-lint/bin/python .ci/readme --check
 	$(SAY) 'dependencies'
 	@.voxd/venv-lint/bin/python .ci/lint-deps
 	$(SAY) 'deployment files'
@@ -73,6 +74,10 @@ sqlx: deps ## Rewrites .sqlx after a change of SQL, against a throwaway Postgres
 .PHONY: openapi
 openapi: deps ## Rewrites the OpenAPI document that the tests hold, after a change of the HTTP interface
 	@cargo run --locked --quiet -- schema openapi > tests/snapshots/openapi.json
+
+.PHONY: readme
+readme: ## Rewrites README.md's table of settings from src/config/default.toml
+	@python3 .ci/readme
 
 .PHONY: fmt
 fmt: ## Formats the code
