@@ -402,7 +402,9 @@ impl Sending {
         let name = self.platform.name();
         fault::point("before_send");
         metrics::ACCEPT_TO_SEND.record([], clock::monotonic() - ready.since);
+        metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], 1.0);
         let result = self.platform.send_call(&payload, permit).await;
+        metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], -1.0);
         fault::point("after_answer");
         drop((slot, room));
         let Ready { call, place, since } = ready;

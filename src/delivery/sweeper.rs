@@ -40,6 +40,8 @@ async fn round(store: &Store, dispatcher: &Dispatcher, share: &Share) -> Result<
         metrics::LEASE_TAKEOVERS.inc([]);
         tracing::warn!(%call_id, %attempt_id, "in doubt: whoever was sending is gone");
     }
+    metrics::WORKER_BACKLOG.set([], dispatcher.backlog().held() as f64);
+    metrics::WORKER_BACKLOG_LIMIT.set([], dispatcher.backlog().limit() as f64);
     let full_of_doubt = doubted.len() == BATCH;
     // A full backlog must not hold up the doubts of the next round.
     let Ok(places) = tokio::time::timeout(ROOM_WAIT, share.acquire(BATCH, Duration::ZERO)).await else {

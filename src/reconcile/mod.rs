@@ -3,7 +3,7 @@
 //! One loop claims attempts that are due (a row is due again by itself when whoever claimed it dies), asks the platform
 //! outside of any transaction, and applies what it learned by the same function as a webhook.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -233,22 +233,34 @@ impl Looker {
 /// Keeps the gauges of the ledger fresh.
 pub async fn watch_ledger(store: Store, lifecycle: Lifecycle) {
     let stop = lifecycle.soft_token();
-    let mut seen: HashMap<String, ()> = HashMap::new();
+    let mut statuses = Series::default();
+    let mut reasons = Series::default();
     while !stop.is_cancelled() {
         if let Ok(state) = store.ledger_state().await {
-            metrics::CALLS_IN_DOUBT.set([], state.in_doubt as f64);
-            metrics::CALLS_UNKNOWN.set([], state.unknown as f64);
+            let now = |status: &str| state.by_status.get(status).copied().unwrap_or_default() as f64;
+            metrics::CALLS_IN_DOUBT.set([], now("in_doubt"));
+            metrics::CALLS_UNKNOWN.set([], now("unknown"));
             metrics::OLDEST_OPEN_CALL.set([], state.oldest_open_seconds);
-            // A reason that nobody waits for any more goes back to zero instead of staying at its last value.
-            seen.keys().for_each(|reason| metrics::CALLS_WAITING.set([reason], 0.0));
-            for (reason, count) in state.waiting {
-                metrics::CALLS_WAITING.set([&reason], count as f64);
-                seen.insert(reason, ());
-            }
+            statuses.set(&metrics::CALLS, state.by_status);
+            reasons.set(&metrics::CALLS_WAITING, state.waiting);
         }
         tokio::select! {
             () = stop.cancelled() => {}
             () = clock::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+}
+
+/// A gauge's series by label: one that is not told any more goes to zero instead of staying at its last value.
+#[derive(Default)]
+struct Series(BTreeSet<String>);
+
+impl Series {
+    fn set(&mut self, gauge: &metrics::Gauge<1>, values: BTreeMap<String, i64>) {
+        self.0.iter().filter(|label| !values.contains_key(*label)).for_each(|label| gauge.set([label], 0.0));
+        for (label, value) in values {
+            gauge.set([&label], value as f64);
+            self.0.insert(label);
         }
     }
 }

@@ -26,7 +26,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres};
 
+use crate::clock;
 use crate::config;
+use crate::telemetry::metrics;
 
 /// The embedded migrations.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -191,7 +193,10 @@ impl Store {
     }
 
     pub(crate) async fn conn(&self) -> Result<Conn> {
-        Ok(Conn { inner: Some(self.pool().acquire().await?) })
+        let begun = clock::monotonic();
+        let connection = self.pool().acquire().await?;
+        metrics::DB_ACQUIRE.record([], clock::monotonic() - begun);
+        Ok(Conn { inner: Some(connection) })
     }
 
     /// Runs one unit of work under the deadline.
@@ -200,10 +205,18 @@ impl Store {
     }
 
     async fn bounded<T>(&self, within: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-        match tokio::time::timeout(within, work).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable(format!("no answer within {}", config::duration::format(within)))),
+        let begun = clock::monotonic();
+        let result = tokio::time::timeout(within, work).await;
+        metrics::DB_WORK.record([], clock::monotonic() - begun);
+        let late = || StoreError::Unavailable(format!("no answer within {}", config::duration::format(within)));
+        let result = result.unwrap_or_else(|_| Err(late()));
+        match &result {
+            Err(StoreError::Unavailable(_)) => metrics::DB_ERRORS.inc(["unavailable"]),
+            Err(StoreError::NotDurable(_)) => metrics::DB_ERRORS.inc(["not_durable"]),
+            Err(StoreError::Refused(_)) => metrics::DB_ERRORS.inc(["refused"]),
+            Ok(_) => {}
         }
+        result
     }
 }
 

@@ -1,5 +1,6 @@
 //! Replicas by heartbeat, and what the ledger as a whole looks like.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -9,14 +10,13 @@ use super::{Result, Store};
 /// The ledger in numbers, for gauges.
 #[derive(Debug, Clone, Default)]
 pub struct LedgerState {
-    pub in_doubt: i64,
-    pub unknown: i64,
-    /// Age of the oldest call that has not ended, `unknown` ones left out.
-    pub oldest_open_seconds: f64,
+    /// Calls that have not ended.
+    pub by_status: BTreeMap<String, i64>,
     /// Scheduled calls by reason.
-    pub waiting: Vec<(String, i64)>,
-    pub outbox_pending: i64,
-    pub webhooks_unapplied: i64,
+    pub waiting: BTreeMap<String, i64>,
+    /// Age of the oldest call that has not ended, from the moment it was due; `unknown` ones wait for a person and are left
+    /// out.
+    pub oldest_open_seconds: f64,
 }
 
 impl Store {
@@ -66,30 +66,27 @@ impl Store {
     pub async fn ledger_state(&self) -> Result<LedgerState> {
         self.unit(async {
             let mut conn = self.conn().await?;
-            let row = sqlx::query!(
-                r#"select count(*) filter (where status = 'in_doubt') as "in_doubt!", count(*) filter (where status = 'unknown') as "unknown!",
-                          coalesce(extract(epoch from clock_timestamp() - min(created_at) filter (where status <> 'unknown'))::float8, 0) as "oldest!",
-                          (select count(*) from outbox where delivered_at is null and abandoned_at is null) as "outbox!",
-                          (select count(*) from webhook_inbox where applied_at is null) as "webhooks!"
+            let rows = sqlx::query!(
+                r#"select status, case when status = 'scheduled' then coalesce(status_reason, 'due') end as reason, count(*) as "count!",
+                          max(extract(epoch from clock_timestamp() - greatest(created_at, scheduled_for))::float8) as "age!"
                    from calls
-                   where status not in ('completed', 'no_answer', 'busy', 'voicemail', 'failed', 'cancelled', 'rejected', 'expired')"#
-            )
-            .fetch_one(&mut *conn)
-            .await?;
-            let waiting = sqlx::query!(
-                r#"select coalesce(status_reason, 'due') as "reason!", count(*) as "count!" from calls where status = 'scheduled' group by 1"#
+                   where status not in ('completed', 'no_answer', 'busy', 'voicemail', 'failed', 'cancelled', 'rejected', 'expired')
+                   group by 1, 2"#
             )
             .fetch_all(&mut *conn)
             .await?;
             conn.done();
-            Ok(LedgerState {
-                in_doubt: row.in_doubt,
-                unknown: row.unknown,
-                oldest_open_seconds: row.oldest,
-                waiting: waiting.into_iter().map(|row| (row.reason, row.count)).collect(),
-                outbox_pending: row.outbox,
-                webhooks_unapplied: row.webhooks,
-            })
+            let mut state = LedgerState::default();
+            for row in rows {
+                if row.status != "unknown" {
+                    state.oldest_open_seconds = state.oldest_open_seconds.max(row.age);
+                }
+                *state.by_status.entry(row.status).or_default() += row.count;
+                if let Some(reason) = row.reason {
+                    state.waiting.insert(reason, row.count);
+                }
+            }
+            Ok(state)
         })
         .await
     }

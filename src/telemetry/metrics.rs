@@ -9,7 +9,9 @@
 //! Label values are words from small, closed sets (a queue's name, never its address; never an id or a number), so that
 //! the number of series stays bounded. Gauges of the ledger ("now") are the same on every replica: take the maximum.
 
-use super::meter::{self, Counter, Exporter, Gauge, Histogram, Kind, Metric};
+use super::meter::{self, Counter, Exporter, Histogram, Kind, Metric};
+
+pub use super::meter::Gauge;
 
 /// Within this machine or region: 0.5 ms to 30 s.
 const FAST: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -96,8 +98,6 @@ catalogue! {
     Gauge CALLS_WAITING: Count = "voxd_calls_waiting" [reason];
     /// Facts that the transition table refuses: what we knew, and what the platform says against it.
     Counter CONTRADICTIONS: Count = "voxd_contradictions_total" [platform, known, claimed];
-    /// Duration of calls from placing to terminal status.
-    Histogram CALL_DURATION: Seconds = "voxd_call_duration_seconds" [platform, status] SLOW;
 
     // Platforms
     /// Requests to a platform by operation (create, find, status, end) and result (an HTTP status class, or the failure).
@@ -134,9 +134,9 @@ catalogue! {
     Gauge DB_CONNECTIONS: Count = "voxd_db_connections" [state];
     /// Wait for a connection of the pool.
     Histogram DB_ACQUIRE: Seconds = "voxd_db_acquire_seconds" [] FAST;
-    /// Duration of units of work, by name.
-    Histogram DB_WORK: Seconds = "voxd_db_work_seconds" [work] FAST;
-    /// Failed units of work by cause: timeout, connection, conflict, refused (unsafe settings), other.
+    /// Duration of units of work, the wait for a connection included.
+    Histogram DB_WORK: Seconds = "voxd_db_work_seconds" [] FAST;
+    /// Failed units of work by cause: unavailable (away, too slow), not_durable (settings that lose commits), refused.
     Counter DB_ERRORS: Count = "voxd_db_errors_total" [cause];
     /// Pools rebuilt because they stayed empty.
     Counter DB_POOL_REBUILDS: Count = "voxd_db_pool_rebuilds_total" [];
