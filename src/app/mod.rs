@@ -42,14 +42,30 @@ pub enum Failure {
     Failed(String),
 }
 
+/// What whoever starts the daemon in its own process brings along instead of having it made from the settings.
+#[derive(Default)]
+pub struct Given {
+    /// The side port.
+    pub listener: Option<TcpListener>,
+    pub sqs: Option<SqsOptions>,
+}
+
 /// Runs until `lifecycle` is told to stop (or a task dies), then drains.
 pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> {
+    serve_with(config, Given::default(), lifecycle).await
+}
+
+/// [`serve`] with parts of the caller's own.
+pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> Result<(), Failure> {
     let config = Arc::new(config);
     let replica = Uuid::now_v7();
     let store = Store::new(&config.database).map_err(Failure::BadConfiguration)?;
     let registry = Arc::new(PlatformRegistry::from_config(&config));
     // The port is ours before anything else happens, so that one in use is told at once.
-    let listener = listen(&config).await?;
+    let listener = match given.listener {
+        Some(listener) => listener,
+        None => listen(&config).await?,
+    };
     let health = health(&config, &registry);
     for (name, reason) in registry.off() {
         tracing::info!(platform = name, reason, "platform is off");
@@ -91,7 +107,8 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
         dispatcher = Some(started);
     }
     // Commands that need no queue run without a region; outcome events to a queue do not.
-    let sqs = match Sqs::connect(SqsOptions::from_config(&config.queue)).await {
+    let sqs_options = given.sqs.unwrap_or_else(|| SqsOptions::from_config(&config.queue));
+    let sqs = match Sqs::connect(sqs_options).await {
         Ok(sqs) => Some(sqs),
         Err(error) if config.queue.urls.is_empty() && config.outcome_queue().is_none() => {
             tracing::debug!(%error, "SQS is not used");

@@ -5,6 +5,7 @@
 
 mod calls;
 mod check;
+mod dev;
 mod enqueue;
 mod error;
 mod events;
@@ -57,6 +58,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Dev(dev::Dev),
     Migrate(migrate::Migrate),
     Check(check::Check),
     Enqueue(enqueue::Enqueue),
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command, context: Context) -> Result<(), CommandError> {
     match command {
         Command::Serve(command) => command.run(&context).await,
+        Command::Dev(command) => command.run(&context).await,
         Command::Migrate(command) => command.run(&context).await,
         Command::Check(command) => command.run(&context).await,
         Command::Enqueue(command) => command.run(&context).await,

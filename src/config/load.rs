@@ -54,6 +54,15 @@ impl Environment {
         self.0.keys().map(String::as_str).filter(later)
     }
 
+    /// Takes these where the variable is not set.
+    #[must_use]
+    pub fn or<'a>(mut self, defaults: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        for (name, value) in defaults {
+            self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        self
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }

@@ -5,7 +5,9 @@
 //! | [`postgres`] | a private Postgres cluster that ends with its process |
 //! | [`ports`] | listening on a port, or saying who has it |
 //! | [`samples`] | sample events, fresh for each run |
+//! | [`stack`] | what surrounds the daemon in `voxd dev`, started and stopped together |
 
 pub mod ports;
 pub mod postgres;
 pub mod samples;
+pub mod stack;

@@ -53,6 +53,17 @@ where
     }
 }
 
+/// The layer that writes JSON lines to a file.
+pub(super) fn file_layer<S>(file: std::fs::File) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    Box::new(JsonLines::new(move |line: &[u8]| {
+        // There is nowhere left to report that the file cannot be written.
+        let _ = (&file).write_all(line);
+    }))
+}
+
 fn write_to_stderr(line: &[u8]) {
     // There is nowhere left to report that standard error is gone.
     let _ = std::io::stderr().lock().write_all(line);

@@ -44,6 +44,18 @@ pub struct Telemetry {
 
 /// Sets up logs, and traces where a collector is configured. Once per process, within a Tokio runtime.
 pub fn init(settings: &config::Telemetry) -> Result<Telemetry, InitError> {
+    init_with(settings, || logs::layer(settings.log_format))
+}
+
+/// As [`init`], with the logs as JSON lines in a file instead of on standard error.
+pub fn init_into(settings: &config::Telemetry, file: std::fs::File) -> Result<Telemetry, InitError> {
+    init_with(settings, || logs::file_layer(file))
+}
+
+type LogLayer<S> = Box<dyn tracing_subscriber::Layer<S> + Send + Sync>;
+type Filtered = tracing_subscriber::layer::Layered<tracing_subscriber::EnvFilter, tracing_subscriber::Registry>;
+
+fn init_with(settings: &config::Telemetry, layer: impl FnOnce() -> LogLayer<Filtered>) -> Result<Telemetry, InitError> {
     let rust_log = std::env::var("RUST_LOG").ok();
     let (filter, problem) = logs::filter(rust_log.as_deref());
     let endpoint = Some(settings.otlp_endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
@@ -51,7 +63,7 @@ pub fn init(settings: &config::Telemetry) -> Result<Telemetry, InitError> {
     let traces = traces.transpose().map_err(InitError::Endpoint)?;
     tracing_subscriber::registry()
         .with(filter)
-        .with(logs::layer(settings.log_format))
+        .with(layer())
         .with(traces.as_ref().map(trace::layer))
         .try_init()
         .map_err(|_| InitError::AlreadySet)?;

@@ -2,6 +2,7 @@ mod bland;
 mod chaos;
 mod cli;
 mod crash;
+mod dev;
 mod dev_postgres;
 mod faults;
 mod harness;

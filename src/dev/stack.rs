@@ -1,0 +1,250 @@
+//! What surrounds the daemon in `voxd dev`: Postgres, SQS and the simulated platforms, in one directory.
+//!
+//! In the directory: `postgres/`, `sqs.json` (the queues, from stop to start), `runs` (how often it was started), `keys`
+//! (API keys for development), `env` (for other terminals), `voxd.log` (what the daemon logs).
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use super::ports;
+use super::postgres::{Cluster, ClusterError, ClusterOptions, StopMode};
+use crate::config::{Config, ConfigError, Environment, Secret};
+use crate::queue::SqsOptions as SqsClientOptions;
+use crate::sim::bland::{BlandOptions, BlandSim};
+use crate::sim::sqs::{SqsOptions, SqsServer};
+
+/// The queue that the daemon reads.
+pub const QUEUE: &str = "calls";
+/// The queue that gets outcome events.
+pub const OUTCOMES: &str = "outcomes";
+const DATABASE: &str = "voxd";
+const REGION: &str = "us-east-1";
+/// Deliveries until SQS itself gives a message up.
+const MAX_RECEIVE_COUNT: u32 = 5;
+
+/// Times that let a person see retries, doubts and a stop end while they watch. Variables that are set win.
+const SHORTER_TIMES: [(&str, &str); 7] = [
+    // A running poll is waited for at the stop.
+    ("VOXD_QUEUE__WAIT", "2s"),
+    ("VOXD_WORKER__LEASE", "10s"),
+    ("VOXD_PLATFORMS__BLAND_AI__REQUEST_TIMEOUT", "10s"),
+    ("VOXD_RECONCILE__MARGIN", "2s"),
+    ("VOXD_RECONCILE__LISTING_INTERVAL", "10s"),
+    ("VOXD_POLLER__INTERVAL", "10s"),
+    ("VOXD_WORKER__SHUTDOWN_GRACE", "10s"),
+];
+
+/// Where things are. Port 0 is any free one.
+#[derive(Debug, Clone)]
+pub struct StackOptions {
+    pub dir: PathBuf,
+    pub http_port: u16,
+    pub sqs_port: u16,
+    pub bland_port: u16,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    #[error(transparent)]
+    Postgres(#[from] ClusterError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Names the port, who has it, and the option that chooses another.
+    #[error("{0}")]
+    Port(String),
+    #[error("{what}: {problem}")]
+    Other { what: String, problem: String },
+}
+
+fn other(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StackError {
+    let what = what.into();
+    move |error| StackError::Other { what, problem: error.to_string() }
+}
+
+/// Everything but the daemon, running.
+pub struct Stack {
+    pub dir: PathBuf,
+    pub cluster: Cluster,
+    pub sqs: SqsServer,
+    pub bland: BlandSim,
+    /// The daemon's side port, already ours; for it to take.
+    pub http: Option<TcpListener>,
+    pub http_addr: SocketAddr,
+    /// How often this directory was started, this time included.
+    pub run: u64,
+    bland_options: BlandOptions,
+}
+
+impl Stack {
+    /// Starts it all. `done` gets a line for each part that is up, `progress` one at each step that takes time.
+    ///
+    /// # Errors
+    /// What is missing or in the way, and what to do about it.
+    pub async fn start(
+        options: &StackOptions,
+        progress: &(dyn Fn(&str) + Send + Sync),
+        done: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Self, StackError> {
+        let dir = &options.dir;
+        std::fs::create_dir_all(dir).map_err(other(dir.display().to_string()))?;
+        let dir = dir.canonicalize().map_err(other(dir.display().to_string()))?;
+        // Ports first: one in use is told at once.
+        let http = ports::listen(options.http_port, "--http-port").await.map_err(StackError::Port)?;
+        let sqs = ports::listen(options.sqs_port, "--sqs-port").await.map_err(StackError::Port)?;
+        let bland = ports::listen(options.bland_port, "--bland-port").await.map_err(StackError::Port)?;
+        let http_addr = http.local_addr().map_err(other("the side port"))?;
+
+        let cluster = Cluster::start(&dir.join("postgres"), ClusterOptions::default(), progress).await?;
+        if !cluster.has_database(DATABASE).await? {
+            cluster.create_database(DATABASE, None).await?;
+        }
+        done(&format!("Postgres {:<6}{}", cluster.major_version(), dir.join("postgres").display()));
+
+        let sqs_options =
+            SqsOptions { snapshot: Some(dir.join("sqs.json")), cool_downs: false, ..SqsOptions::default() };
+        let sqs = SqsServer::start(sqs, sqs_options).map_err(other("the local SQS"))?;
+        for queue in [QUEUE, OUTCOMES] {
+            let problem = |problem| StackError::Other { what: "the local SQS".into(), problem };
+            sqs.ensure_queue(queue, MAX_RECEIVE_COUNT).map_err(problem)?;
+        }
+        done(&format!("local SQS      {}  queues {QUEUE}, {OUTCOMES}", sqs.endpoint()));
+
+        let bland_options = BlandOptions { webhook_secret: random(), seed: 1, ..BlandOptions::for_people() };
+        let bland = BlandSim::start(bland, bland_options.clone()).map_err(other("the simulated Bland AI"))?;
+        done(&format!("Bland AI       {}  simulated", bland.base_url()));
+        let run = next_run(&dir.join("runs")).map_err(other(dir.join("runs").display().to_string()))?;
+        Ok(Self { dir, cluster, sqs, bland, http: Some(http), http_addr, run, bland_options })
+    }
+
+    /// The daemon's settings: the given ones, pointed at this stack and at nothing else.
+    ///
+    /// # Errors
+    /// The settings of the file or of the environment are not valid.
+    pub fn config(&self, file: Option<&Path>, environment: &Environment) -> Result<Config, StackError> {
+        let mut config = Config::load(file, &environment.clone().or(SHORTER_TIMES))?;
+        config.database.url = Secret::new(self.cluster.url(DATABASE));
+        config.queue.urls = vec![QUEUE.to_owned()];
+        config.http.bind = self.http_addr;
+        config.http.public_url = self.base_url();
+        config.outcomes.queue = OUTCOMES.to_owned();
+        if config.outcomes.signing_secret.is_empty() {
+            let key = base64::engine::general_purpose::STANDARD.encode(random());
+            config.outcomes.signing_secret = Secret::new(format!("whsec_{key}"));
+        }
+        config.egress.allow_private_addresses = true;
+        if let Some(bland) = config.platforms.get_mut("bland_ai") {
+            bland.base_url = self.bland.base_url().parse().map_err(|error: url::ParseError| StackError::Other {
+                what: "the simulated Bland AI's address".into(),
+                problem: error.to_string(),
+            })?;
+            bland.api_key = Secret::new(&self.bland_options.api_key);
+            bland.webhook_secret = vec![Secret::new(&self.bland_options.webhook_secret)];
+        }
+        Ok(config)
+    }
+
+    /// The daemon's way to the local SQS; the machine's AWS settings are not looked at.
+    pub fn sqs_client_options(&self, config: &Config) -> SqsClientOptions {
+        SqsClientOptions {
+            region: Some(REGION.into()),
+            endpoint: Some(self.sqs.endpoint()),
+            credentials: Some(("voxd-dev".into(), "voxd-dev".into())),
+            ..SqsClientOptions::from_config(&config.queue)
+        }
+    }
+
+    /// Of the daemon's side port.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.http_addr)
+    }
+
+    /// Writes the file that another terminal reads (`. .voxd/env`), for this user's eyes only. Returns its path.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_env(&self, api_key: &str, service_key: &str) -> Result<PathBuf, StackError> {
+        let path = self.dir.join("env");
+        let name = path.display().to_string();
+        let binary = std::env::current_exe().map_err(other("the path of this program"))?;
+        let binary = quoted(&binary.display().to_string());
+        let variables = [
+            ("DATABASE_URL", self.cluster.url(DATABASE)),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", "voxd-dev".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "voxd-dev".to_owned()),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.endpoint()),
+            ("VOXD_QUEUES", QUEUE.to_owned()),
+            ("VOXD_URL", self.base_url()),
+            ("VOXD_API_KEY", api_key.to_owned()),
+            ("VOXD_DEV_SERVICE_KEY", service_key.to_owned()),
+        ];
+        let mut text = String::from("# Written by voxd dev for other terminals:  . this-file\n");
+        for (variable, value) in variables {
+            text += &format!("export {variable}={}\n", quoted(&value));
+        }
+        text += &format!("voxd() {{ {binary} \"$@\"; }}\n");
+        write_private(&path, &text).map_err(other(name))?;
+        Ok(path)
+    }
+
+    /// Stops it all and waits: queues are kept in their file, Postgres writes everything down.
+    ///
+    /// # Errors
+    /// What could not be kept or stopped; the rest has stopped.
+    pub async fn stop(mut self) -> Result<(), StackError> {
+        self.bland.shutdown().await;
+        let queues = self.sqs.shutdown().await.map_err(other("keeping the queues"));
+        let postgres = self.cluster.stop(StopMode::Fast).await;
+        queues?;
+        Ok(postgres?)
+    }
+}
+
+/// Readable and writable for this user only, from its first byte.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    let _ = std::fs::remove_file(&beside);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(beside, path)
+}
+
+fn next_run(path: &Path) -> std::io::Result<u64> {
+    let before = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    let run = before + 1;
+    std::fs::write(path, format!("{run}\n"))?;
+    Ok(run)
+}
+
+/// 32 characters that nobody guesses.
+fn random() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+/// For a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_counted_from_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs");
+        assert_eq!([next_run(&path).unwrap(), next_run(&path).unwrap()], [1, 2]);
+    }
+
+    #[test]
+    fn values_are_quoted_for_the_shell() {
+        assert_eq!(quoted("a'b $c"), r"'a'\''b $c'");
+    }
+}
