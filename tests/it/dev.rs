@@ -81,10 +81,7 @@ async fn the_sample_calls_end_and_the_next_start_keeps_them() {
         panic!("it ended before it was up");
     };
     tokio::time::timeout(LIMIT, up).await.expect("it comes up");
-    let script = format!(
-        ". {}/env && voxd calls list && voxd queue dlq && test -n \"$VOXD_API_KEY\"",
-        dir.display()
-    );
+    let script = format!(". {}/env && voxd calls list && voxd queue dlq && test -n \"$VOXD_API_KEY\"", dir.display());
     let other = Command::new("sh").args(["-c", &script]).output().await.unwrap();
     let listed = String::from_utf8(other.stdout).unwrap();
     assert!(other.status.success(), "{listed}{}", String::from_utf8_lossy(&other.stderr));

@@ -30,11 +30,32 @@ pub(super) struct Line {
 /// Follows all calls, and knows how the samples stand.
 pub(super) struct Follow {
     store: Store,
-    after: i64,
-    seen: HashSet<i64>,
+    window: Window,
     rejected_after: DateTime<Utc>,
     rejected: HashSet<String>,
     samples: Vec<Followed>,
+}
+
+/// Where the next look begins, and what was seen after that.
+struct Window {
+    after: i64,
+    seen: HashSet<i64>,
+}
+
+impl Window {
+    /// The rows that were not seen before. The window moves forward over what is too old to be joined by others.
+    fn new_of(&mut self, rows: Vec<Happened>) -> Vec<Happened> {
+        let newest = rows.iter().map(|row| row.at).max();
+        let full = rows.len() as i64 == MOST;
+        let old = rows.iter().filter(|row| full || newest.is_some_and(|newest| row.at < newest - LATE));
+        let old = old.map(|row| row.id).max();
+        let new = rows.into_iter().filter(|row| self.seen.insert(row.id)).collect();
+        if let Some(old) = old {
+            self.after = old;
+            self.seen.retain(|id| *id > old);
+        }
+        new
+    }
 }
 
 struct Followed {
@@ -55,8 +76,7 @@ impl Follow {
         };
         Ok(Self {
             store,
-            after,
-            seen: HashSet::new(),
+            window: Window { after, seen: HashSet::new() },
             rejected_after: clock::now() - TimeDelta::seconds(1),
             rejected: HashSet::new(),
             samples: samples.iter().map(follow).collect(),
@@ -65,9 +85,8 @@ impl Follow {
 
     /// What is new since the last time, oldest first.
     pub async fn news(&mut self) -> Result<Vec<Line>, CommandError> {
-        let rows = self.store.events_after(self.after, MOST).await?;
-        self.forget(&rows);
-        let new: Vec<Happened> = rows.into_iter().filter(|row| self.seen.insert(row.id)).collect();
+        let rows = self.store.events_after(self.window.after, MOST).await?;
+        let new = self.window.new_of(rows);
         let mut lines: Vec<Line> = new.into_iter().filter_map(|row| self.line(row)).collect();
         for message in self.store.rejected_after(self.rejected_after, MOST).await? {
             if !self.rejected.insert(message.message_id.clone()) {
@@ -87,18 +106,6 @@ impl Follow {
         }
         lines.sort_by_key(|line| line.at);
         Ok(lines)
-    }
-
-    /// Moves the start of the next look forward, so that looks stay small.
-    fn forget(&mut self, rows: &[Happened]) {
-        let Some(newest) = rows.iter().map(|row| row.at).max() else { return };
-        let full = rows.len() as i64 == MOST;
-        let old = rows.iter().filter(|row| full || row.at < newest - LATE).map(|row| row.id).max();
-        // A full look holds lines that were not shown yet; they are, before the next one.
-        if let Some(old) = old {
-            self.after = old;
-            self.seen.retain(|id| *id > old);
-        }
     }
 
     fn line(&mut self, row: Happened) -> Option<Line> {
@@ -160,5 +167,48 @@ impl Followed {
             (true, Some(state)) => state.parse::<CallStatus>().is_ok_and(CallStatus::is_terminal),
             (false, Some(state)) => state == "rejected",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn row(id: i64, second: i64) -> Happened {
+        Happened {
+            id,
+            call_id: Uuid::nil(),
+            source: "s".into(),
+            event_id: "e".into(),
+            at: DateTime::UNIX_EPOCH + TimeDelta::seconds(second),
+            kind: "status".into(),
+            to_status: None,
+            by: "queue".into(),
+            detail: serde_json::Value::Null,
+        }
+    }
+
+    fn ids(rows: Vec<Happened>) -> Vec<i64> {
+        rows.into_iter().map(|row| row.id).collect()
+    }
+
+    #[test]
+    fn every_line_is_shown_once_also_one_that_comes_late() {
+        let mut window = Window { after: 0, seen: HashSet::new() };
+        assert_eq!(ids(window.new_of(vec![row(1, 0), row(3, 1)])), [1, 3]);
+        assert_eq!(ids(window.new_of(vec![row(1, 0), row(2, 1), row(3, 1)])), [2]);
+        assert_eq!(window.after, 0, "others may still come late");
+        assert_eq!(ids(window.new_of(vec![row(1, 0), row(2, 1), row(3, 1), row(4, 60)])), [4]);
+        assert_eq!(window.after, 3);
+        assert_eq!(ids(window.new_of(vec![row(4, 60), row(5, 61)])), [5]);
+    }
+
+    #[test]
+    fn a_full_look_moves_on() {
+        let mut window = Window { after: 0, seen: HashSet::new() };
+        let rows: Vec<Happened> = (1..=MOST).map(|id| row(id, 0)).collect();
+        assert_eq!(window.new_of(rows).len() as i64, MOST);
+        assert_eq!(window.after, MOST);
     }
 }
