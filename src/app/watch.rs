@@ -80,16 +80,12 @@ async fn watch_postgres(store: Store, gate: watch::Sender<bool>, health: Health,
     let mut migrated = false;
     let mut down_since = None;
     while !stop.is_cancelled() {
-        let state = match store.check(CHECK_WITHIN).await {
-            Ok(()) if migrated => Ok(()),
-            Ok(()) => match store.missing_migrations().await {
-                Ok(0) => {
-                    migrated = true;
-                    Ok(())
-                }
-                Ok(missing) => Err(StoreError::Refused(format!("{missing} migrations are missing, run: voxd migrate"))),
-                Err(error) => Err(error),
-            },
+        // The check itself needs the migrations, so they come first.
+        let missing = if migrated { Ok(0) } else { store.missing_migrations().await };
+        migrated |= matches!(missing, Ok(0));
+        let state = match missing {
+            Ok(0) => store.check(CHECK_WITHIN).await,
+            Ok(missing) => Err(StoreError::NotMigrated(missing)),
             Err(error) => Err(error),
         };
         let up = state.is_ok();

@@ -250,7 +250,9 @@ fn text(finding: &Finding, paint: Paint) -> String {
     let result = if finding.ok { paint.good(finding.result) } else { paint.bad(finding.result) };
     let mut lines = vec![format!("{} {name}: {result}", paint.dim(&format!("#{}", finding.n)))];
     if let Some(reason) = &finding.reason {
-        let detail = finding.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        // The problems say it all, each with its place.
+        let detail = finding.detail.as_ref().filter(|_| finding.problems.is_empty());
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         lines.push(format!("  {reason}{detail}"));
     }
     lines.extend(finding.problems.iter().map(|problem| format!("  at {}", paint.bold(&problem.to_string()))));

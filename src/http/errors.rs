@@ -125,7 +125,7 @@ impl From<StoreError> for Problem {
                 Self::new(Kind::Unavailable, "the database is not available; try again")
                     .with_header(RETRY_AFTER, HeaderValue::from_static("2"))
             }
-            StoreError::NotDurable(_) | StoreError::Refused(_) => {
+            StoreError::NotDurable(_) | StoreError::NotMigrated(_) | StoreError::Refused(_) => {
                 tracing::error!(error = %error, "request failed");
                 Self::new(Kind::Internal, "the database refused the request; the log says why")
             }

@@ -54,6 +54,9 @@ pub enum StoreError {
     /// Postgres would not keep what it acknowledges.
     #[error("Postgres would lose acknowledged commits: {0}; voxd does not dial on such a server")]
     NotDurable(String),
+    /// Migrations of this binary that the database lacks.
+    #[error("{0} migrations are missing in Postgres, run: voxd migrate")]
+    NotMigrated(usize),
     /// The database refused it; asking again will not help.
     #[error("Postgres refused it: {0}")]
     Refused(String),
@@ -214,7 +217,7 @@ impl Store {
             Err(StoreError::Unavailable(_)) => metrics::DB_ERRORS.inc(["unavailable"]),
             Err(StoreError::NotDurable(_)) => metrics::DB_ERRORS.inc(["not_durable"]),
             Err(StoreError::Refused(_)) => metrics::DB_ERRORS.inc(["refused"]),
-            Ok(_) => {}
+            Ok(_) | Err(StoreError::NotMigrated(_)) => {}
         }
         result
     }

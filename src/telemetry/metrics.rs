@@ -142,7 +142,7 @@ catalogue! {
     Counter DB_POOL_REBUILDS: Count = "voxd_db_pool_rebuilds_total" [];
 
     // Outcomes
-    /// Outcome events not yet delivered, by sink: queue, url.
+    /// Outcome events not yet delivered, by sink: sqs, webhook.
     Gauge OUTBOX_PENDING: Count = "voxd_outbox_pending" [sink];
     /// Age of the oldest outcome event not yet delivered.
     Gauge OUTBOX_OLDEST: Seconds = "voxd_outbox_oldest_seconds" [sink];

@@ -22,6 +22,29 @@ async fn a_cancellation_in_the_batch_of_its_call_comes_after_it() {
 }
 
 #[tokio::test]
+async fn a_call_that_ends_as_it_is_accepted_tells_its_outcome() {
+    let world = World::new().await;
+    let _daemon = world.daemon_with(&[("VOXD_OUTCOME_QUEUE", "outcomes")]).await;
+    let mut nowhere = call_event("nowhere", &number(0, "0100"));
+    nowhere["data"]["voice_config"] = json!("nobody-stored-this");
+    let mut too_late = call_event("too-late", &number(1, "0100"));
+    too_late["data"]["expires_at"] = json!("2001-01-01T00:00:00Z");
+    for (event, id, status) in [(nowhere, "nowhere", "rejected"), (too_late, "too-late", "expired")] {
+        world.enqueue(&event).await;
+        world.until_status(id, status).await;
+        let told: Vec<(String, String)> = sqlx::query_as(
+            "select type, event->'data'->>'status' from outbox where event->'data'->>'id' = $1 order by type",
+        )
+        .bind(id)
+        .fetch_all(&world.db)
+        .await
+        .unwrap();
+        let told: Vec<_> = told.iter().map(|(kind, status)| (kind.as_str(), status.as_str())).collect();
+        assert_eq!(told, [("voice.call.finished", status), ("voice.call.status_changed", status)]);
+    }
+}
+
+#[tokio::test]
 async fn every_envelope_is_taken_and_every_bad_message_is_kept_with_its_reason() {
     let world = World::new().await;
     let sns = |event: &Value| {
