@@ -43,7 +43,7 @@ fn sample(text: &str, run: u64, good: bool) -> Result<Sample, String> {
     let text = text.replace(WRITTEN_AREA_CODE, &format!("+1{area}555"));
     let mut event: Value = serde_json::from_str(&text).map_err(|error| format!("a sample event: {error}"))?;
     let name = event["id"].as_str().ok_or("a sample event has no id")?.to_owned();
-    let event_id = format!("{name}-{run}");
+    let event_id = format!("{name}-run{run}");
     event["id"] = event_id.clone().into();
     Ok(Sample { body: event.to_string(), event_id, name, good })
 }

@@ -85,7 +85,7 @@ async fn the_sample_calls_end_and_the_next_start_keeps_them() {
     let other = Command::new("sh").args(["-c", &script]).output().await.unwrap();
     let listed = String::from_utf8(other.stdout).unwrap();
     assert!(other.status.success(), "{listed}{}", String::from_utf8_lossy(&other.stderr));
-    assert!(listed.contains("samples/answered-1") && listed.contains("schema"), "{listed}");
+    assert!(listed.contains("samples/answered-run1") && listed.contains("schema"), "{listed}");
     let pid = Pid::from_raw(child.id().unwrap() as i32).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     while lines.next_line().await.unwrap().is_some() {}
