@@ -218,9 +218,12 @@ impl Store {
                     set status = case when i.call_status = 'scheduled' and c.cancel_requested_at is not null then 'cancelled'
                                       when i.call_status = 'scheduled' and c.expires_at <= clock_timestamp() then 'expired'
                                       else i.call_status end,
-                        status_reason = case when i.call_status = 'scheduled' and c.cancel_requested_at is not null then c.cancel_reason
+                        status_reason = case when i.call_status = 'scheduled' and c.cancel_requested_at is not null then 'cancel_requested'
+                                             when i.call_status = 'scheduled' and c.expires_at <= clock_timestamp() then 'expired'
                                              else i.call_reason end,
-                        status_detail = i.call_detail, status_source = 'delivery',
+                        status_detail = case when i.call_status = 'scheduled' and c.cancel_requested_at is not null then c.cancel_reason
+                                             else i.call_detail end,
+                        status_source = 'delivery',
                         scheduled_for = case when i.call_status = 'scheduled' then clock_timestamp() + make_interval(secs => i.scheduled_in)
                                              else c.scheduled_for end,
                         next_because = coalesce(i.next_because, c.next_because),

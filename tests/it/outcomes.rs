@@ -4,10 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
 use axum::response::IntoResponse as _;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -20,7 +18,7 @@ use voxd::store::Store;
 use voxd::store::accept::NewRejected;
 use voxd::store::outbox::{Claim, Destination};
 
-use crate::harness;
+use crate::harness::{self, Receiver, status};
 
 /// A fresh one.
 struct Database {
@@ -45,49 +43,6 @@ impl Database {
 }
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// What a receiver saw, and what it answers by the number of the request.
-#[derive(Clone)]
-struct Receiver {
-    url: String,
-    seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
-    lifecycle: Lifecycle,
-}
-
-impl Receiver {
-    async fn start(answer: impl Fn(usize) -> axum::response::Response + Clone + Send + Sync + 'static) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/events?tenant=7", listener.local_addr().unwrap());
-        let seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>> = Arc::default();
-        let sink = seen.clone();
-        let router = Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
-            let n = {
-                let mut seen = sink.lock().unwrap();
-                seen.push((headers, body));
-                seen.len() - 1
-            };
-            let answer = answer.clone();
-            async move { answer(n) }
-        });
-        let lifecycle = Lifecycle::new();
-        lifecycle.spawn(async move { axum::serve(listener, router).await });
-        Self { url, seen, lifecycle }
-    }
-
-    fn seen(&self) -> Vec<(HeaderMap, Bytes)> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.lifecycle.abort();
-    }
-}
-
-fn status(code: u16) -> axum::response::Response {
-    StatusCode::from_u16(code).unwrap().into_response()
-}
 
 fn no_queue() -> SendBatch {
     Arc::new(|_, _| panic!("nothing was to go to a queue"))

@@ -199,6 +199,11 @@ impl BlandSim {
         self.shared.calls().record(id)
     }
 
+    /// The address that the call's create request gave for its webhooks.
+    pub fn webhook_address(&self, id: &str) -> Option<String> {
+        self.shared.calls().get(id)?.webhook().map(str::to_owned)
+    }
+
     /// Sends the call's webhook again, as it stands now.
     pub async fn resend_webhook(&self, id: &str) -> Option<u16> {
         play::resend(&self.shared, id, None).await

@@ -9,11 +9,13 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use uuid::Uuid;
+use voxd::clock;
 use voxd::queue::{Outgoing, Producer, Sqs, SqsOptions};
 use voxd::sim::bland::{BlandOptions, BlandSim};
+use voxd::sim::platform::Entry;
 use voxd::sim::sqs::{SqsOptions as SimOptions, SqsServer};
 
-use super::{Daemon, database, eventually};
+use super::{Daemon, PATIENCE, database, eventually};
 
 /// What a test may want different.
 #[derive(Default)]
@@ -165,15 +167,14 @@ impl World {
     }
 
     pub async fn until_status(&self, event_id: &str, wanted: &str) {
-        let mut last = None;
-        eventually(&format!("{event_id} becomes {wanted}"), async || {
-            let status = self.status(event_id).await;
-            if status != last {
-                last.clone_from(&status);
+        let reached = async {
+            while self.status(event_id).await.is_none_or(|(status, _)| status != wanted) {
+                clock::sleep(Duration::from_millis(20)).await;
             }
-            status.filter(|(status, _)| status == wanted).map(drop)
-        })
-        .await;
+        };
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+            panic!("{event_id} did not become {wanted}: {:?}", self.story(event_id).await);
+        }
     }
 
     /// `(state, verdict, because)` of a call's attempts, in order.
@@ -190,6 +191,63 @@ impl World {
     /// How many create requests the platform saw for each attempt: at most one, always.
     pub fn creates_by_attempt(&self) -> BTreeMap<Uuid, usize> {
         self.bland.journal().creates_by_attempt()
+    }
+
+    /// `(to_status, reason)` of every change of a call's status, in order.
+    pub async fn story(&self, event_id: &str) -> Vec<(String, Option<String>)> {
+        sqlx::query_as(
+            "select e.to_status, e.detail->>'reason' from call_events e join calls c on c.id = e.call_id
+             where c.event_id = $1 and e.kind = 'status' order by e.id",
+        )
+        .bind(event_id)
+        .fetch_all(&self.db)
+        .await
+        .expect("a timeline")
+    }
+
+    /// Whether a call was ever in this status for this reason. The timeline is append-only, so that nothing is missed.
+    pub async fn was(&self, event_id: &str, status: &str, reason: &str) -> bool {
+        let story = self.story(event_id).await;
+        story.iter().any(|(to, why)| to == status && why.as_deref() == Some(reason))
+    }
+
+    pub async fn until_was(&self, event_id: &str, status: &str, reason: &str) {
+        let what = format!("{event_id} is {status} because of {reason}");
+        eventually(&what, async || self.was(event_id, status, reason).await.then_some(())).await;
+    }
+
+    /// One value of one row about the call that an event asked for: `query` takes the event's id.
+    pub async fn of<T>(&self, event_id: &str, query: &'static str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(query).bind(event_id).fetch_one(&self.db).await.expect("a value")
+    }
+
+    pub async fn until_empty(&self, queue: &str) {
+        eventually(&format!("{queue} is empty"), async || (self.depth(queue).await == 0).then_some(())).await;
+    }
+
+    /// The messages of a queue as SQS gives them out, attributes included; they stay in flight.
+    pub async fn receive(&self, queue: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let request = json!({
+                "QueueUrl": self.sqs.url(queue), "MaxNumberOfMessages": 10, "VisibilityTimeout": 600,
+                "MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"],
+            });
+            let answer = ask_sqs(&self.sqs, "ReceiveMessage", &request).await;
+            let Some(messages) = answer["Messages"].as_array().filter(|messages| !messages.is_empty()) else { break };
+            all.extend(messages.iter().cloned());
+        }
+        all
+    }
+
+    /// The create requests for a number, in order of arrival.
+    pub fn creates_to(&self, number: &str) -> Vec<Entry> {
+        let mut creates = self.bland.journal().creates();
+        creates.retain(|entry| entry.number.as_deref() == Some(number));
+        creates
     }
 
     pub async fn count(&self, query: &'static str) -> i64 {
@@ -233,15 +291,21 @@ async fn make_queues(sqs: &SqsServer, name: &str, fifo: bool) {
 }
 
 pub async fn create_queue(sqs: &SqsServer, name: &str, attributes: Value) {
+    ask_sqs(sqs, "CreateQueue", &json!({ "QueueName": name, "Attributes": attributes })).await;
+}
+
+async fn ask_sqs(sqs: &SqsServer, operation: &str, request: &Value) -> Value {
     let answer = reqwest::Client::new()
         .post(sqs.endpoint())
-        .header("x-amz-target", "AmazonSQS.CreateQueue")
+        .header("x-amz-target", format!("AmazonSQS.{operation}"))
         .header("content-type", "application/x-amz-json-1.0")
-        .body(json!({ "QueueName": name, "Attributes": attributes }).to_string())
+        .body(request.to_string())
         .send()
         .await
         .expect("an answer");
-    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+    assert!(status.is_success(), "{operation}: {text}");
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 /// A number whose last four digits choose the simulated script; `n` makes it unique.
