@@ -85,16 +85,25 @@ impl Health {
 
     /// Tells how a part was seen just now. A part that was not named at the start is added.
     pub fn set(&self, part: Part, status: Status, detail: impl Into<String>) {
+        self.see(part, status, clock::monotonic(), detail.into());
+    }
+
+    /// A part that failed for a while before it was taken for down: `since` then.
+    pub fn set_down(&self, part: Part, since: Monotonic, detail: impl Into<String>) {
+        self.see(part, Status::Down, since, detail.into());
+    }
+
+    fn see(&self, part: Part, status: Status, since: Monotonic, detail: String) {
         metrics::PART_UP.set([part.label()], if status == Status::Up { 1.0 } else { 0.0 });
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let before = parts.get(&part);
         let down_since = match (status, before) {
             (Status::Up, _) => None,
             (Status::Down, Some(Seen { status: Status::Down, down_since, .. })) => *down_since,
-            (Status::Down, Some(_)) => Some(clock::monotonic()),
+            (Status::Down, Some(_)) => Some(since),
             (Status::Down, None) => None,
         };
-        parts.insert(part, Seen { status, detail: detail.into(), down_since });
+        parts.insert(part, Seen { status, detail, down_since });
     }
 
     /// The present state of all parts.
@@ -171,6 +180,15 @@ mod tests {
         health.set(Part::Sqs, Status::Up, "");
         health.set(Part::Postgres, Status::Down, "refused");
         assert_eq!(health.report().status, Readiness::NotReady);
+    }
+
+    #[test]
+    fn the_ten_seconds_begin_with_the_first_failure() {
+        let health = healthy();
+        let now = clock::monotonic();
+        health.set_down(Part::Sqs, now - Duration::from_secs(4), "refused");
+        assert_eq!(health.report_at(now + Duration::from_secs(5)).status, Readiness::Ready);
+        assert_eq!(health.report_at(now + Duration::from_secs(6)).status, Readiness::NotReady);
     }
 
     #[test]

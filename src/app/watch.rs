@@ -40,7 +40,10 @@ pub(super) fn queues(consumer: Consumer, health: &Health, lifecycle: &Lifecycle)
         loop {
             let queues = consumer.health();
             match queues.iter().find(|(_, queue)| !queue.up) {
-                Some((name, queue)) => health.set(Part::Sqs, Status::Down, format!("{name}: {}", queue.detail)),
+                Some((name, queue)) => {
+                    let since = queue.failing_since.unwrap_or_else(clock::monotonic);
+                    health.set_down(Part::Sqs, since, format!("{name}: {}", queue.detail));
+                }
                 None => health.set(Part::Sqs, Status::Up, format!("{} queues answer", queues.len())),
             }
             if stop.run_until_cancelled(clock::sleep(QUEUES_EVERY)).await.is_none() {

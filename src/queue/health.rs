@@ -18,11 +18,13 @@ pub struct QueueHealth {
     /// `receiving`, or the last error.
     pub detail: String,
     pub since: DateTime<Utc>,
+    /// Of an unbroken row of failed receives, the first one.
+    pub failing_since: Option<Monotonic>,
 }
 
 impl QueueHealth {
     pub(super) fn new(up: bool, detail: impl Into<String>) -> Self {
-        Self { up, detail: detail.into(), since: clock::now() }
+        Self { up, detail: detail.into(), since: clock::now(), failing_since: None }
     }
 }
 
@@ -54,7 +56,8 @@ impl HealthReport {
         let away = !error.is_retryable() || since.elapsed() >= AWAY_AFTER;
         let was_up = self.state.borrow().up;
         if away && was_up {
-            self.state.send_replace(QueueHealth::new(false, error.to_string()));
+            let away = QueueHealth::new(false, error.to_string());
+            self.state.send_replace(QueueHealth { failing_since: Some(since), ..away });
         } else if away {
             // The reason may change while it is away; since when does not.
             self.state.send_modify(|health| health.detail = error.to_string());

@@ -27,8 +27,9 @@ async fn a_message_by_the_api_becomes_one_call_however_often_it_is_sent() {
     assert_eq!((again.status, &again.body), (202, &first.body));
     world.until_status("reminder-1", "completed").await;
     assert_eq!(world.call_id("reminder-1").await, id(&first.body, "call_id"));
-    let thread: Uuid =
-        world.of("reminder-1", "select t.id from thread_messages t join calls c on c.id = t.call_id where event_id = $1").await;
+    let thread: Uuid = world
+        .of("reminder-1", "select t.id from thread_messages t join calls c on c.id = t.call_id where event_id = $1")
+        .await;
     assert_eq!(thread, id(&first.body, "thread_message_id"));
     assert_eq!(world.bland.journal().creates().len(), 1);
 

@@ -179,7 +179,8 @@ async fn an_unknown_call_is_settled_by_a_person_and_who_and_why_stand_in_the_tim
     for id in cases {
         world.until_status(id, "unknown").await;
     }
-    eventually("the gauge says so", async || (daemon.metric("voxd_calls_unknown", &[]).await == 4.0).then_some(())).await;
+    eventually("the gauge says so", async || (daemon.metric("voxd_calls_unknown", &[]).await == 4.0).then_some(()))
+        .await;
     let id = async |event| world.call_id(event).await;
     let theirs = world.bland.call_ids();
     let because = "it is in the platform's console";

@@ -90,7 +90,11 @@ async fn the_outcome_queue_is_told_of_every_change_and_of_every_rejected_job() {
     let rejected: Vec<_> = events.iter().filter(|event| event["type"] == "voice.job.rejected").collect();
     assert_eq!(rejected.len(), 1);
     let data = &rejected[0]["data"];
-    assert_eq!((&data["reason"], &data["field_path"], &data["id"]), (&json!("schema"), &json!("/data/leed"), &json!("bad")), "{data}");
+    assert_eq!(
+        (&data["reason"], &data["field_path"], &data["id"]),
+        (&json!("schema"), &json!("/data/leed"), &json!("bad")),
+        "{data}"
+    );
 
     let ids: BTreeSet<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), events.len(), "each event has an id of its own");
@@ -152,5 +156,8 @@ async fn a_private_address_is_not_reached_unless_it_is_allowed() {
             .unwrap();
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0].0.contains("private") || errors[0].0.contains("loopback"), "{errors:?}");
-    assert_eq!(world.count("select count(*) from outbox where destination = 'url' and delivered_at is not null").await, 0);
+    assert_eq!(
+        world.count("select count(*) from outbox where destination = 'url' and delivered_at is not null").await,
+        0
+    );
 }

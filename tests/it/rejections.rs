@@ -34,9 +34,19 @@ fn bad_messages() -> Vec<Bad> {
         bad(json!([call_event("b2", &number(2, "0100"))]), "schema", "", &["batches are not accepted"]),
         bad(sns(&misspelt), "schema", "/Message/data/lead/phone_nmber", &["did you mean \"phone_number\"?"]),
         bad(&misspelt, "schema", "/data/lead/phone_nmber", &["did you mean \"phone_number\"?"]),
-        bad(changed("b3", |event| drop(event.as_object_mut().unwrap().remove("data"))), "schema", "/data", &["is missing"]),
+        bad(
+            changed("b3", |event| drop(event.as_object_mut().unwrap().remove("data"))),
+            "schema",
+            "/data",
+            &["is missing"],
+        ),
         bad(changed("", |_| ()), "schema", "/id", &["is empty", "expected text"]),
-        bad(changed("b4", |event| event["specversion"] = json!("0.3")), "schema", "/specversion", &["expected \"1.0\""]),
+        bad(
+            changed("b4", |event| event["specversion"] = json!("0.3")),
+            "schema",
+            "/specversion",
+            &["expected \"1.0\""],
+        ),
         bad(
             changed("b5", |event| event["data"]["lead"]["phone_number"] = json!("415-555-0123")),
             "schema",
@@ -44,7 +54,9 @@ fn bad_messages() -> Vec<Bad> {
             &["E.164"],
         ),
         bad(
-            changed("b6", |event| event["data"]["voice_config"]["retry"] = json!({ "max_attempts": 99, "on": ["busy"] })),
+            changed("b6", |event| {
+                event["data"]["voice_config"]["retry"] = json!({ "max_attempts": 99, "on": ["busy"] })
+            }),
             "schema",
             "/data/voice_config/retry/max_attempts",
             &["99", "1 to 20"],
@@ -109,7 +121,8 @@ async fn every_bad_message_is_kept_copied_with_its_reason_and_gone_and_its_batch
         assert_eq!((why.as_str(), at.as_str()), (*reason, *field), "{body}: {detail}");
         says.iter().for_each(|word| assert!(detail.contains(word), "{body}: {detail}"));
 
-        let letter = letters.iter().find(|letter| letter["Body"] == **body).unwrap_or_else(|| panic!("{body}: no copy"));
+        let letter =
+            letters.iter().find(|letter| letter["Body"] == **body).unwrap_or_else(|| panic!("{body}: no copy"));
         let attribute = |name: &str| letter["MessageAttributes"][name]["StringValue"].clone();
         assert_eq!(attribute("trace"), format!("t-{n}"), "{body}: its own attribute");
         assert_eq!(attribute("voxd.reason"), *reason, "{body}");
@@ -117,7 +130,8 @@ async fn every_bad_message_is_kept_copied_with_its_reason_and_gone_and_its_batch
     }
     let named = rows.iter().filter_map(|row| row.4.as_deref()).filter(|id| id.starts_with('b')).count();
     assert_eq!(named, 9, "the row names the event where it can be read");
-    let other = world.count("select count(*) from calls where event_id not like 'beside-%' and event_id <> 'good'").await;
+    let other =
+        world.count("select count(*) from calls where event_id not like 'beside-%' and event_id <> 'good'").await;
     assert_eq!(other, 0, "no bad message made a call");
 }
 
@@ -171,7 +185,12 @@ const REFUSED: &[Refused] = &[
         "country_not_allowed",
         &["GB", "policy.countries"],
     ),
-    ("live", |event| event["data"]["voice_config"]["mode"] = json!("live"), "mode_not_supported", &["live", "bland_ai"]),
+    (
+        "live",
+        |event| event["data"]["voice_config"]["mode"] = json!("live"),
+        "mode_not_supported",
+        &["live", "bland_ai"],
+    ),
     (
         "no-zone",
         |event| event["data"]["voice_config"]["calling_window"] = json!({ "from": "09:00", "to": "20:00" }),
@@ -194,8 +213,9 @@ async fn a_call_that_could_never_be_sent_is_rejected_with_its_reason() {
         assert_eq!(world.status(id).await.unwrap().1.as_deref(), Some(*reason), "{id}");
         let detail: String = world.of(id, "select status_detail from calls where event_id = $1").await;
         says.iter().for_each(|word| assert!(detail.contains(word), "{id}: {detail}"));
-        let told: String =
-            world.of(id, "select t.status from thread_messages t join calls c on c.id = t.call_id where event_id = $1").await;
+        let told: String = world
+            .of(id, "select t.status from thread_messages t join calls c on c.id = t.call_id where event_id = $1")
+            .await;
         assert_eq!(told, "rejected", "{id}: its thread message");
     }
     world.until_empty("jobs").await;
@@ -236,6 +256,7 @@ async fn a_rejected_call_can_be_asked_for_again_under_another_name_only() {
     world.until_status("twice", "rejected").await;
     world.enqueue(&event).await;
     world.until_empty("jobs").await;
-    eventually("the repeat is counted", async || (world.count("select count(*) from calls").await == 1).then_some(())).await;
+    eventually("the repeat is counted", async || (world.count("select count(*) from calls").await == 1).then_some(()))
+        .await;
     assert_eq!(world.story("twice").await.len(), 1, "a repeat changes nothing");
 }

@@ -111,12 +111,21 @@ async fn retries_follow_the_calls_policy() {
     let because = |n: u32| format!("retry: attempt {n} ended as busy");
     assert_eq!(
         world.attempts("third-time").await,
-        [("busy", "first".to_owned()), ("busy", because(1)), ("completed", because(2))]
-            .map(|(state, because)| (state.to_owned(), Some("placed".to_owned()), because))
+        [("busy", "first".to_owned()), ("busy", because(1)), ("completed", because(2))].map(|(state, because)| (
+            state.to_owned(),
+            Some("placed".to_owned()),
+            because
+        ))
     );
     let story = world.story("third-time").await;
-    assert_eq!(story.iter().filter(|(status, why)| status == "scheduled" && why.as_deref() == Some("retry")).count(), 2);
-    assert!(!story.iter().any(|(status, _)| status == "busy"), "an outcome that is retried is not the call's: {story:?}");
+    assert_eq!(
+        story.iter().filter(|(status, why)| status == "scheduled" && why.as_deref() == Some("retry")).count(),
+        2
+    );
+    assert!(
+        !story.iter().any(|(status, _)| status == "busy"),
+        "an outcome that is retried is not the call's: {story:?}"
+    );
 
     world.until_status("gives-up", "busy").await;
     assert_eq!(states(&world, "gives-up").await, pairs(&[("busy", "placed"), ("busy", "placed")]));
@@ -270,7 +279,10 @@ async fn the_cap_on_live_calls_holds_over_two_replicas() {
         let at_once = live.iter().filter(|(from, to)| from <= start && start < to).count();
         assert!(at_once <= CAP, "{at_once} calls at once");
     }
-    assert!(world.count("select count(*) from call_events where detail->>'reason' = 'cap'").await > 0, "the cap was felt");
+    assert!(
+        world.count("select count(*) from call_events where detail->>'reason' = 'cap'").await > 0,
+        "the cap was felt"
+    );
 }
 
 #[tokio::test]

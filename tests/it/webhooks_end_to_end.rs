@@ -78,7 +78,8 @@ async fn webhooks_that_are_doubled_late_reordered_early_or_forged_lead_to_the_sa
         (daemon.metric("voxd_webhooks_total", &["result=\"bad_signature\""]).await == 2.0).then_some(())
     })
     .await;
-    let lies = world.count("select count(*) from webhook_inbox where convert_from(body, 'UTF8') like '%SIP 404%'").await;
+    let lies =
+        world.count("select count(*) from webhook_inbox where convert_from(body, 'UTF8') like '%SIP 404%'").await;
     assert_eq!(lies, 0);
     eventually("the repeat is counted", async || {
         (daemon.metric("voxd_webhooks_total", &["result=\"duplicate\""]).await >= 1.0).then_some(())
@@ -116,7 +117,10 @@ async fn each_webhook_gets_the_answer_that_it_deserves() {
     let refused = post(&daemon, unreadable, Some(&signed)).await;
     assert_eq!((refused.status, refused.content_type.as_str()), (400, "application/problem+json"));
     let kept: (Vec<u8>, bool) =
-        sqlx::query_as("select body, applied_at is not null from webhook_inbox where error is not null").fetch_one(&world.db).await.unwrap();
+        sqlx::query_as("select body, applied_at is not null from webhook_inbox where error is not null")
+            .fetch_one(&world.db)
+            .await
+            .unwrap();
     assert_eq!(kept, (b"not json".to_vec(), true));
     assert_eq!(daemon.metric("voxd_webhooks_total", &["platform=\"bland_ai\"", "result=\"unreadable\""]).await, 1.0);
 
@@ -148,7 +152,8 @@ async fn a_late_fact_fills_columns_and_a_terminal_status_is_never_left() {
     }
     assert_eq!(post_signed(&daemon, &bare).await, 200);
     world.until_status("late", "completed").await;
-    let facts = "select cost_amount is not null and answered_by is not null and transcript is not null and summary is not null
+    let facts =
+        "select cost_amount is not null and answered_by is not null and transcript is not null and summary is not null
                  from call_attempts a join calls c on c.id = a.call_id where event_id = $1";
     assert!(!world.of::<bool>("late", facts).await);
 
@@ -188,7 +193,11 @@ async fn a_webhook_address_carries_the_attempt() {
     world.bland.set_script(&to, Script { talk: Duration::from_secs(3_600_000), ..Script::default() });
     world.enqueue(&call_event("addressed", &to)).await;
     world.until_status("addressed", "placed").await;
-    let attempt: uuid::Uuid =
-        world.of("addressed", "select a.id from call_attempts a join calls c on c.id = a.call_id where event_id = $1").await;
-    assert_eq!(world.bland.webhook_address(&world.bland.call_ids()[0]).unwrap(), format!("{}/webhooks/bland_ai/{attempt}", daemon.base_url));
+    let attempt: uuid::Uuid = world
+        .of("addressed", "select a.id from call_attempts a join calls c on c.id = a.call_id where event_id = $1")
+        .await;
+    assert_eq!(
+        world.bland.webhook_address(&world.bland.call_ids()[0]).unwrap(),
+        format!("{}/webhooks/bland_ai/{attempt}", daemon.base_url)
+    );
 }
