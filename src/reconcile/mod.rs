@@ -230,11 +230,16 @@ impl Looker {
     }
 }
 
+/// What calls commonly wait for; others (a platform's own reasons) show when they come.
+const WAITS: &[&str] =
+    &["not_before", "window", "retry", "number_busy", "order", "cap", "rate_limited", "connect_failed"];
+
 /// Keeps the gauges of the ledger fresh.
 pub async fn watch_ledger(store: Store, lifecycle: Lifecycle) {
     let stop = lifecycle.soft_token();
     let mut statuses = Series::default();
-    let mut reasons = Series::default();
+    // There from the start, so that a graph begins at zero and not with the first wait.
+    let mut reasons = Series(WAITS.iter().map(|reason| (*reason).to_owned()).collect());
     while !stop.is_cancelled() {
         if let Ok(state) = store.ledger_state().await {
             let now = |status: &str| state.by_status.get(status).copied().unwrap_or_default() as f64;

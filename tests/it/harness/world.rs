@@ -33,7 +33,6 @@ pub struct WorldOptions {
 
 pub struct World {
     pub db: PgPool,
-    pub database_url: String,
     pub sqs: SqsServer,
     pub bland: BlandSim,
     pub queue: String,
@@ -85,7 +84,6 @@ impl World {
         let dir = tempfile::tempdir().expect("a directory");
         Self {
             db,
-            database_url,
             sqs,
             bland,
             queue: queue.into(),
