@@ -1,8 +1,9 @@
-//! Claims what is due or orphaned, and doubts attempts whose sender is gone.
+//! Claims what is due or orphaned, ends what is too late, and doubts attempts whose sender is gone.
 
 use std::time::Duration;
 
 use super::dispatcher::{Dispatcher, Ready};
+use crate::call::CallStatus;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::queue::Share;
@@ -42,7 +43,12 @@ async fn round(store: &Store, dispatcher: &Dispatcher, share: &Share) -> Result<
     }
     metrics::WORKER_BACKLOG.set([], dispatcher.backlog().held() as f64);
     metrics::WORKER_BACKLOG_LIMIT.set([], dispatcher.backlog().limit() as f64);
-    let full_of_doubt = doubted.len() == BATCH;
+    let expired = store.expire_due(BATCH).await?;
+    for (call_id, platform) in &expired {
+        metrics::CALLS_FINISHED.inc([platform, CallStatus::Expired.as_str()]);
+        tracing::info!(%call_id, "expired before it could be sent");
+    }
+    let full_of_doubt = doubted.len() == BATCH || expired.len() == BATCH;
     // A full backlog must not hold up the doubts of the next round.
     let Ok(places) = tokio::time::timeout(ROOM_WAIT, share.acquire(BATCH, Duration::ZERO)).await else {
         return Ok(full_of_doubt);

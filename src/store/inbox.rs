@@ -151,7 +151,7 @@ impl Store {
             let mut conn = self.conn().await?;
             let ids = sqlx::query_scalar!(
                 "select id from webhook_inbox
-                 where applied_at is null and received_at < clock_timestamp() - make_interval(secs => $1)
+                 where applied_at is null and received_at < statement_timestamp() - make_interval(secs => $1)
                  order by received_at limit $2 for update skip locked",
                 age.as_secs_f64(),
                 limit,

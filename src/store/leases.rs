@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::accept::StoredRequest;
-use super::{Result, Store, StoreError};
+use super::{Result, Store};
 use crate::call::PhoneNumber;
 
 /// A call that this replica holds the lease of and may try to send.
@@ -37,22 +37,98 @@ pub struct Postponed {
     pub detail: Option<String>,
 }
 
+/// How long a call rests whose stored request this version cannot read.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(300);
+
+struct ClaimedRow {
+    id: Uuid,
+    fence: i64,
+    platform: String,
+    platforms: Vec<String>,
+    to_number: String,
+    request: Value,
+    metadata: Value,
+    expires_at: Option<DateTime<Utc>>,
+    order_key: Option<String>,
+    send_tries: i32,
+    created_at: DateTime<Utc>,
+    traceparent: Option<String>,
+}
+
 impl Store {
-    /// Takes over calls that are due, or whose holder's lease ran out before they were sent; at most `limit`.
+    /// Takes over calls that are due, or whose holder's lease ran out before they were sent; at most `limit`, the longest
+    /// due first.
+    ///
+    /// Calls that could not be sent anyway are left alone: their number is busy with another call of ours, or an earlier
+    /// call of their message group waits for its time.
     pub async fn claim_due(&self, replica: Uuid, lease: Duration, limit: usize) -> Result<Vec<LeasedCall>> {
+        let rows = self.claim_rows(replica, lease, limit).await?;
+        let mut calls = Vec::with_capacity(rows.len());
+        for row in rows {
+            match serde_json::from_value(row.request) {
+                Ok(request) => calls.push(LeasedCall {
+                    id: row.id,
+                    fence: row.fence,
+                    platform: row.platform,
+                    platforms: row.platforms,
+                    to: PhoneNumber::from_trusted(row.to_number),
+                    request,
+                    metadata: match row.metadata {
+                        Value::Object(map) => map,
+                        _ => Map::new(),
+                    },
+                    expires_at: row.expires_at,
+                    order_key: row.order_key,
+                    send_tries: row.send_tries as u32,
+                    created_at: row.created_at,
+                    traceparent: row.traceparent,
+                }),
+                // Another version of the program may have written it, and may read it. It holds nobody else up.
+                Err(error) => {
+                    tracing::error!(call_id = %row.id, %error, "the stored request cannot be read; the call waits for a replica that can");
+                    let postponed = Postponed {
+                        call_id: row.id,
+                        fence: row.fence,
+                        wait: UNREADABLE_WAIT,
+                        reason: "unreadable",
+                        detail: Some(format!("its stored request cannot be read: {error}")),
+                    };
+                    self.postpone(&[postponed]).await?;
+                }
+            }
+        }
+        Ok(calls)
+    }
+
+    async fn claim_rows(&self, replica: Uuid, lease: Duration, limit: usize) -> Result<Vec<ClaimedRow>> {
         self.unit(async {
             let mut conn = self.conn().await?;
-            let rows = sqlx::query!(
+            // `statement_timestamp()` is stable, so that an index can end the search; it is never later than the clock.
+            let rows = sqlx::query_as!(
+                ClaimedRow,
                 r#"
                 with due as (
-                    select id from calls where status = 'scheduled' and scheduled_for <= clock_timestamp()
-                        and (lease_until is null or lease_until < clock_timestamp())
-                    order by scheduled_for limit $3 for no key update skip locked
+                    select c.id, c.scheduled_for as since from calls c
+                    where c.status = 'scheduled' and c.scheduled_for <= statement_timestamp()
+                        and (c.lease_until is null or c.lease_until < statement_timestamp())
+                        and (c.status_reason is distinct from 'number_busy' or not exists (
+                            select from call_attempts a where a.to_number = c.to_number
+                                and a.state in ('sending', 'in_doubt', 'unknown', 'placed', 'ringing', 'in_progress')))
+                        and (c.order_key is null or not exists (
+                            select from (select * from calls e where e.order_key = c.order_key and not e.sent_in_order order by e.order_seq limit 1) head
+                            where head.order_seq < c.order_seq and head.status = 'scheduled'
+                                and (head.scheduled_for > statement_timestamp() or head.status_reason = 'number_busy')))
+                    order by c.scheduled_for limit $3 for no key update of c skip locked
                 ), orphaned as (
-                    select id from calls where status = 'accepted' and (lease_until is null or lease_until < clock_timestamp())
-                    order by created_at limit $3 for no key update skip locked
+                    select c.id, c.lease_until as since from calls c
+                    where c.status = 'accepted' and c.lease_until < statement_timestamp()
+                        and (c.order_key is null or not exists (
+                            select from (select * from calls e where e.order_key = c.order_key and not e.sent_in_order order by e.order_seq limit 1) head
+                            where head.order_seq < c.order_seq and head.status = 'scheduled'
+                                and (head.scheduled_for > statement_timestamp() or head.status_reason = 'number_busy')))
+                    order by c.lease_until limit $3 for no key update of c skip locked
                 ), chosen as (
-                    select id from due union all select id from orphaned limit $3
+                    select id from (select * from due union all select * from orphaned) both_kinds order by since limit $3
                 )
                 update calls c
                 set fence = c.fence + 1, lease_owner = $1, lease_until = clock_timestamp() + make_interval(secs => $2)
@@ -67,29 +143,31 @@ impl Store {
             .fetch_all(&mut *conn)
             .await?;
             conn.done();
-            rows.into_iter()
-                .map(|row| {
-                    let request = serde_json::from_value(row.request)
-                        .map_err(|error| StoreError::Refused(format!("call {}: its stored request: {error}", row.id)))?;
-                    Ok(LeasedCall {
-                        id: row.id,
-                        fence: row.fence,
-                        platform: row.platform,
-                        platforms: row.platforms,
-                        to: PhoneNumber::from_trusted(row.to_number),
-                        request,
-                        metadata: match row.metadata {
-                            Value::Object(map) => map,
-                            _ => Map::new(),
-                        },
-                        expires_at: row.expires_at,
-                        order_key: row.order_key,
-                        send_tries: row.send_tries as u32,
-                        created_at: row.created_at,
-                        traceparent: row.traceparent,
-                    })
-                })
-                .collect()
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Ends unsent calls whose `expires_at` has passed, at most `limit`. Returns them with their platforms.
+    pub async fn expire_due(&self, limit: usize) -> Result<Vec<(Uuid, String)>> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            let rows = sqlx::query!(
+                "with late as (
+                     select id from calls where status in ('accepted', 'scheduled') and expires_at <= statement_timestamp()
+                     order by expires_at limit $1 for no key update skip locked
+                 )
+                 update calls c
+                 set status = 'expired', status_reason = 'expired', status_source = 'sweeper',
+                     status_detail = 'expires_at passed before it could be sent'
+                 from late where c.id = late.id
+                 returning c.id, c.platform",
+                limit as i64,
+            )
+            .fetch_all(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(rows.into_iter().map(|row| (row.id, row.platform)).collect())
         })
         .await
     }
@@ -122,7 +200,7 @@ impl Store {
         self.unit(async {
             let mut conn = self.conn().await?;
             let released = sqlx::query!(
-                "update calls set lease_owner = null, lease_until = null
+                "update calls set lease_owner = null, lease_until = case when status = 'accepted' then statement_timestamp() end
                  where lease_owner = $1 and status in ('accepted', 'scheduled')",
                 replica,
             )
@@ -201,9 +279,9 @@ impl Store {
                 r#"
                 with orphans as (
                     select c.id from calls c
-                    where c.status = 'sending' and c.lease_until < clock_timestamp()
-                      and exists (select from call_attempts a where a.call_id = c.id and a.state = 'sending' and a.settled_at < clock_timestamp())
-                    order by c.id limit $1 for no key update of c skip locked
+                    where c.status = 'sending' and c.lease_until < statement_timestamp()
+                      and exists (select from call_attempts a where a.call_id = c.id and a.state = 'sending' and a.settled_at < statement_timestamp())
+                    order by c.lease_until limit $1 for no key update of c skip locked
                 ), doubted as (
                     update call_attempts a
                     set state = 'in_doubt', verdict = 'in_doubt', reason = 'sender_lost', fence = a.fence + 1, next_look_at = clock_timestamp(),

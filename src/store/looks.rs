@@ -52,7 +52,7 @@ impl Store {
                 r#"
                 with due as (
                     select id from call_attempts
-                    where next_look_at <= clock_timestamp() and state in ('in_doubt', 'placed', 'ringing', 'in_progress')
+                    where next_look_at <= statement_timestamp() and state in ('in_doubt', 'placed', 'ringing', 'in_progress')
                     order by next_look_at limit $2 for no key update skip locked
                 )
                 update call_attempts a set next_look_at = clock_timestamp() + make_interval(secs => $1), looks = a.looks + 1

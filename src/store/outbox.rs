@@ -79,14 +79,14 @@ impl Store {
                 with due as (
                     select id, next_attempt_at, coalesce(substring(address from '^[a-z]+://([^/?#]*)'), address) as host
                     from outbox
-                    where delivered_at is null and abandoned_at is null and destination = $1 and next_attempt_at <= clock_timestamp()
+                    where delivered_at is null and abandoned_at is null and destination = $1 and next_attempt_at <= statement_timestamp()
                       and coalesce(substring(address from '^[a-z]+://([^/?#]*)'), address) <> all($5)
                     order by next_attempt_at limit $6
                 ), ranked as (
                     select id, row_number() over (partition by host order by next_attempt_at) as place from due
                 ), chosen as (
                     select o.id from outbox o join ranked r on r.id = o.id
-                    where r.place <= $4 and o.delivered_at is null and o.abandoned_at is null and o.next_attempt_at <= clock_timestamp()
+                    where r.place <= $4 and o.delivered_at is null and o.abandoned_at is null and o.next_attempt_at <= statement_timestamp()
                     order by o.next_attempt_at limit $3 for no key update of o skip locked
                 )
                 update outbox o set next_attempt_at = clock_timestamp() + make_interval(secs => $2), attempts = o.attempts + 1

@@ -11,6 +11,7 @@ mod harness;
 mod house;
 mod http_api;
 mod intake;
+mod ledger;
 mod main_job;
 mod observability;
 mod ordering;
