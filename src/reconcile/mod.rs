@@ -115,7 +115,8 @@ impl Looker {
             Lookup::Absent { evidence } => {
                 metrics::LOOKUPS.inc([name, "absent"]);
                 if due.settled {
-                    self.store.note_absence(due.attempt_id, &evidence, self.config.reconcile.listing_interval).await?
+                    let interval = self.config.reconcile.listing_interval;
+                    self.store.note_absence(due.attempt_id, due.looks, &evidence, interval).await?
                 } else {
                     // Somebody could still be sending: it proves nothing yet.
                     self.store.look_again(due.attempt_id, self.look_up_wait(due)).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::accept::storable;
 use super::{Result, Store, StoreError};
 use crate::call::{AttemptState, CallStatus, Verdict};
 
@@ -125,6 +126,8 @@ impl Store {
                     select attempt_id, id, 1 + coalesce((select max(a.n) from call_attempts a where a.call_id = chosen.id), 0), next_because,
                            platform, to_number, from_number, fence, $6, clock_timestamp() + make_interval(secs => $8)
                     from chosen
+                    -- Two replicas whose calls go to the same numbers wait for each other in one order.
+                    order by to_number, id
                     on conflict do nothing
                     returning id, call_id, platform
                 ), moved as (
@@ -198,7 +201,7 @@ impl Store {
                     as input(call_id, attempt_id, fence, state, verdict, reason, detail, http_status, platform_call_id,
                         call_status, call_reason, call_detail, scheduled_in, next_because, next_platform, look_in)
                 ), held as materialized (
-                    select c.id from calls c join input i on i.call_id = c.id where c.fence = i.fence order by c.id for no key update of c
+                    select c.id, c.fence, c.cancel_requested_at from calls c join input i on i.call_id = c.id order by c.id for no key update of c
                 ), known as (
                     update call_attempts a
                     set state = case when a.state = 'sending' then i.state else a.state end,
@@ -208,10 +211,11 @@ impl Store {
                         ended_at = case when a.state = 'sending' and i.state in ('not_sent', 'refused') then clock_timestamp() else a.ended_at end,
                         next_look_at = case
                             when a.state <> 'sending' then a.next_look_at
-                            when c.cancel_requested_at is not null and i.state = 'placed' then clock_timestamp()
+                            when h.cancel_requested_at is not null and i.state = 'placed' then clock_timestamp()
                             else clock_timestamp() + make_interval(secs => i.look_in) end
-                    from input i join held h on h.id = i.call_id join calls c on c.id = i.call_id
-                    where a.id = i.attempt_id and a.fence = i.fence and a.answered_at is null
+                    from input i join held h on h.id = i.call_id
+                    -- The call may have gone on (a webhook told its outcome, and a retry is due); the answer is still this attempt's.
+                    where a.id = i.attempt_id and a.fence = i.fence and a.answered_at is null and (h.fence = i.fence or a.state <> 'sending')
                     returning a.id, a.call_id, a.state
                 ), moved as (
                     update calls c
@@ -228,15 +232,16 @@ impl Store {
                                              else c.scheduled_for end,
                         next_because = coalesce(i.next_because, c.next_because),
                         platform = coalesce(i.next_platform, c.platform),
-                        send_tries = c.send_tries + case when i.verdict = 'not_sent' then 1 else 0 end,
+                        send_tries = case when i.next_platform is not null then 0
+                                          when i.verdict = 'not_sent' then c.send_tries + 1 else c.send_tries end,
                         sent_in_order = c.sent_in_order or i.state <> 'not_sent',
                         lease_owner = null, lease_until = null
                     from known k join input i on i.attempt_id = k.id
-                    where c.id = k.call_id and c.status = 'sending' and k.state = i.state
+                    where c.id = k.call_id and c.fence = i.fence and c.status = 'sending' and k.state = i.state
                 ), left_alone as (
                     update calls c set lease_owner = null, lease_until = null, sent_in_order = true
                     from known k join input i on i.attempt_id = k.id
-                    where c.id = k.call_id and not (c.status = 'sending' and k.state = i.state)
+                    where c.id = k.call_id and c.fence = i.fence and not (c.status = 'sending' and k.state = i.state)
                 )
                 select id as "id!" from known
                 "#,
@@ -245,15 +250,15 @@ impl Store {
                 &column(answers, |answer| answer.fence),
                 &column(answers, |answer| answer.state.as_str().to_owned()),
                 &column(answers, |answer| answer.verdict.as_str().to_owned()),
-                &column(answers, |answer| answer.reason.clone()) as &[Option<String>],
-                &column(answers, |answer| answer.detail.clone()) as &[Option<String>],
+                &column(answers, |answer| storable(answer.reason.as_deref())) as &[Option<String>],
+                &column(answers, |answer| storable(answer.detail.as_deref())) as &[Option<String>],
                 &column(answers, |answer| answer.http_status.map(i32::from)) as &[Option<i32>],
                 &column(answers, |answer| answer.platform_call_id.clone()) as &[Option<String>],
                 &column(answers, |answer| answer.call_status.as_str().to_owned()),
-                &column(answers, |answer| answer.call_reason.clone()) as &[Option<String>],
-                &column(answers, |answer| answer.call_detail.clone()) as &[Option<String>],
+                &column(answers, |answer| storable(answer.call_reason.as_deref())) as &[Option<String>],
+                &column(answers, |answer| storable(answer.call_detail.as_deref())) as &[Option<String>],
                 &column(answers, |answer| answer.scheduled_in.map(|wait| wait.as_secs_f64())) as &[Option<f64>],
-                &column(answers, |answer| answer.next_because.clone()) as &[Option<String>],
+                &column(answers, |answer| storable(answer.next_because.as_deref())) as &[Option<String>],
                 &column(answers, |answer| answer.next_platform.clone()) as &[Option<String>],
                 &column(answers, |answer| answer.look_in.map(|wait| wait.as_secs_f64())) as &[Option<f64>],
             )

@@ -202,7 +202,7 @@ impl Applied {
 }
 
 /// Postgres cannot hold NUL in text or in `jsonb`, and a platform's words may.
-fn storable(value: Value) -> Value {
+pub(super) fn storable(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => Value::String(storable_text(&text)),
         Value::Array(items) => items.into_iter().map(storable).collect(),

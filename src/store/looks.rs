@@ -135,17 +135,25 @@ impl Store {
 
     /// A complete listing that began after `settled_at` did not hold the call. The second one at least `interval` after the
     /// first proves absence; the call's policy says what that is worth.
-    pub async fn note_absence(&self, attempt_id: Uuid, evidence: &Value, interval: Duration) -> Result<DoubtStep> {
+    ///
+    /// `look` is [`DueLook::looks`] of the look that listed: one that took so long that another began proves nothing.
+    pub async fn note_absence(
+        &self,
+        attempt_id: Uuid,
+        look: u32,
+        evidence: &Value,
+        interval: Duration,
+    ) -> Result<DoubtStep> {
         self.unit(async {
             let mut conn = self.conn().await?;
             let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+            let Some(call) = lock_call_of(&mut tx, attempt_id).await? else { return Ok(DoubtStep::Settled) };
             let Some(row) = sqlx::query!(
-                r#"select c.id as call_id, c.request->'voice_config'->>'redial' as redial, c.cancel_requested_at is not null as "cancelled!",
-                          a.absences, a.last_absence_at is null or a.last_absence_at <= clock_timestamp() - make_interval(secs => $2) as "far_enough!",
-                          coalesce(a.reason, '') as "reason!", a.n, c.status
-                   from call_attempts a join calls c on c.id = a.call_id
-                   where a.id = $1 and a.state = 'in_doubt' for no key update"#,
+                r#"select a.absences, a.last_absence_at is null or a.last_absence_at <= clock_timestamp() - make_interval(secs => $3) as "far_enough!",
+                          coalesce(a.reason, '') as "reason!", a.n
+                   from call_attempts a where a.id = $1 and a.state = 'in_doubt' and a.looks = $2 for no key update"#,
                 attempt_id,
+                look as i32,
                 interval.as_secs_f64(),
             )
             .fetch_optional(&mut *tx)
@@ -169,14 +177,14 @@ impl Store {
             .execute(&mut *tx)
             .await?;
             let detail = serde_json::json!({ "result": "absent", "complete_listings": absences, "evidence": evidence });
-            note_look(&mut tx, row.call_id, attempt_id, &detail).await?;
+            note_look(&mut tx, call.id, attempt_id, &detail).await?;
             // An answer that said "accepted" without a readable id is presumed placed, whatever a listing says.
             let presumed_placed = row.reason == "no_call_id";
             let step = if absences < 2 {
                 DoubtStep::Waiting
-            } else if row.redial.as_deref() == Some("after_proof") && !presumed_placed {
+            } else if call.redial.as_deref() == Some("after_proof") && !presumed_placed {
                 let because = format!("absence of attempt {} proven by {absences} complete listings", row.n);
-                let status = if row.cancelled { "cancelled" } else { "scheduled" };
+                let status = if call.cancelled { "cancelled" } else { "scheduled" };
                 sqlx::query!("update call_attempts set state = 'absent', ended_at = clock_timestamp(), next_look_at = null where id = $1", attempt_id)
                     .execute(&mut *tx)
                     .await?;
@@ -184,7 +192,7 @@ impl Store {
                     "update calls set status = $2, status_reason = 'redial', status_detail = $3, status_source = 'reconciler', next_because = $3,
                          scheduled_for = clock_timestamp(), fence = fence + 1, lease_owner = null, lease_until = null
                      where id = $1 and status = 'in_doubt'",
-                    row.call_id,
+                    call.id,
                     status,
                     because,
                 )
@@ -193,7 +201,7 @@ impl Store {
                 DoubtStep::Redial
             } else {
                 let reason = if presumed_placed { "presumed_placed" } else { "absent_not_redialled" };
-                park(&mut tx, row.call_id, attempt_id, reason, "looked for and not found; the call's redial policy leaves it to an operator").await?;
+                park(&mut tx, call.id, attempt_id, reason, "looked for and not found; the call's redial policy leaves it to an operator").await?;
                 DoubtStep::Unknown
             };
             tx.commit().await?;
@@ -214,9 +222,10 @@ impl Store {
         self.unit(async {
             let mut conn = self.conn().await?;
             let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+            let Some(call) = lock_call_of(&mut tx, attempt_id).await? else { return Ok(DoubtStep::Settled) };
             let Some(row) = sqlx::query!(
-                r#"select c.id as call_id, a.settled_at < clock_timestamp() - make_interval(secs => $2) as "too_long!"
-                   from call_attempts a join calls c on c.id = a.call_id where a.id = $1 and a.state = 'in_doubt' for no key update"#,
+                r#"select a.settled_at < clock_timestamp() - make_interval(secs => $2) as "too_long!"
+                   from call_attempts a where a.id = $1 and a.state = 'in_doubt' for no key update"#,
                 attempt_id,
                 give_up_after.as_secs_f64(),
             )
@@ -233,8 +242,9 @@ impl Store {
             .execute(&mut *tx)
             .await?;
             let step = if row.too_long {
-                note_look(&mut tx, row.call_id, attempt_id, &serde_json::json!({ "result": "inconclusive", "why": why })).await?;
-                park(&mut tx, row.call_id, attempt_id, "look_up_inconclusive", why).await?;
+                note_look(&mut tx, call.id, attempt_id, &serde_json::json!({ "result": "inconclusive", "why": why }))
+                    .await?;
+                park(&mut tx, call.id, attempt_id, "look_up_inconclusive", why).await?;
                 DoubtStep::Unknown
             } else {
                 DoubtStep::Waiting
@@ -245,6 +255,24 @@ impl Store {
         })
         .await
     }
+}
+
+struct CallOf {
+    id: Uuid,
+    redial: Option<String>,
+    cancelled: bool,
+}
+
+/// The call first, then its attempt: the order of all locks.
+async fn lock_call_of(conn: &mut sqlx::PgConnection, attempt_id: Uuid) -> Result<Option<CallOf>> {
+    Ok(sqlx::query_as!(
+        CallOf,
+        r#"select id, request->'voice_config'->>'redial' as redial, cancel_requested_at is not null as "cancelled!"
+           from calls where id = (select call_id from call_attempts where id = $1) for no key update"#,
+        attempt_id,
+    )
+    .fetch_optional(conn)
+    .await?)
 }
 
 async fn note_look(conn: &mut sqlx::PgConnection, call_id: Uuid, attempt_id: Uuid, detail: &Value) -> Result<()> {

@@ -47,7 +47,7 @@ text_enum! {
         Placed = "placed",
         /// It was not made, and is not to be.
         Absent = "absent",
-        /// It was not made; call again.
+        /// It was not made; call again, unless its end was asked for meanwhile: then it is cancelled.
         Redial = "redial",
     }
 }
@@ -161,12 +161,15 @@ impl Store {
         self.unit(async {
             let mut conn = self.conn().await?;
             let mut tx = sqlx::Connection::begin(&mut *conn).await?;
-            let Some(status) =
-                sqlx::query_scalar!("select status from calls where id = $1 for no key update", call_id).fetch_optional(&mut *tx).await?
+            let Some(row) =
+                sqlx::query!(r#"select status, cancel_requested_at is not null as "cancelled!" from calls where id = $1 for no key update"#, call_id)
+                    .fetch_optional(&mut *tx)
+                    .await?
             else {
                 return Ok(Settled::NotFound);
             };
-            let status: CallStatus = status.parse().map_err(StoreError::Refused)?;
+            let cancelled = row.cancelled;
+            let status: CallStatus = row.status.parse().map_err(StoreError::Refused)?;
             let attempt = sqlx::query!("select id, n from call_attempts where call_id = $1 and state = 'unknown' for no key update", call_id)
                 .fetch_optional(&mut *tx)
                 .await?;
@@ -185,7 +188,7 @@ impl Store {
             sqlx::query!(
                 "update call_attempts set state = $2, evidence = coalesce(evidence, '[]') || $3::jsonb,
                      platform_call_id = coalesce(platform_call_id, $4),
-                     next_look_at = case when $2 = 'placed' and coalesce(platform_call_id, $4) is not null then clock_timestamp() end,
+                     next_look_at = case when $2 = 'placed' then clock_timestamp() end,
                      ended_at = case when $2 = 'absent' then clock_timestamp() end
                  where id = $1",
                 attempt.id,
@@ -198,6 +201,8 @@ impl Store {
             let (status, reason) = match settle_as {
                 SettleAs::Placed => (CallStatus::Placed, "settled_placed"),
                 SettleAs::Absent => (CallStatus::Failed, "settled_absent"),
+                // Its end was asked for meanwhile: nobody is called who is not to be called any more.
+                SettleAs::Redial if cancelled => (CallStatus::Cancelled, "cancel_requested"),
                 SettleAs::Redial => (CallStatus::Scheduled, "settled_redial"),
             };
             sqlx::query!(

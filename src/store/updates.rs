@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::inbox::storable;
 use super::{Result, Store, StoreError};
 use crate::call::config::RetryPolicy;
 use crate::call::{AttemptState, CallStatus, CallUpdate};
@@ -69,10 +70,11 @@ impl Store {
         told_by: ToldBy,
         look_in: Duration,
     ) -> Result<Applied> {
+        let update = storable_update(update)?;
         self.unit(async {
             let mut conn = self.conn().await?;
             let mut tx = sqlx::Connection::begin(&mut *conn).await?;
-            let applied = apply(&mut tx, platform, update, told_by, look_in).await?;
+            let applied = apply(&mut tx, platform, &update, told_by, look_in).await?;
             tx.commit().await?;
             conn.done();
             Ok(applied)
@@ -81,12 +83,21 @@ impl Store {
     }
 }
 
+/// What a platform answers to a poll may hold what Postgres cannot store, as its webhooks may.
+fn storable_update(update: &CallUpdate) -> Result<CallUpdate> {
+    let refused = |error: serde_json::Error| StoreError::Refused(error.to_string());
+    serde_json::from_value(storable(serde_json::to_value(update).map_err(refused)?)).map_err(refused)
+}
+
 struct Known {
     call_id: Uuid,
     attempt_id: Uuid,
     n: i32,
     state: AttemptState,
+    /// No later attempt can have made a call.
     is_latest: bool,
+    /// Another attempt of the call, or to its number, is live.
+    beside_another: bool,
     call_status: CallStatus,
     outcomes: i32,
     retry: Option<RetryPolicy>,
@@ -108,11 +119,16 @@ pub(super) async fn apply(
     let other_call =
         known.platform_call_id.as_deref().zip(platform_call_id).is_some_and(|(ours, theirs)| ours != theirs);
     let target = update.state.filter(|target| *target != known.state);
-    let moves = target.filter(|target| known.state.may_become(*target) && !other_call);
+    // The database holds one live attempt; what was proven absent and is live all the same is told, not entered.
+    let second_live = !known.state.is_live() && known.beside_another && target.is_some_and(AttemptState::is_live);
+    let moves = target.filter(|target| known.state.may_become(*target) && !other_call && !second_live);
     // A platform that knows a call for an attempt that ended without one, or a second call for one attempt.
-    let contradicts =
-        other_call || (target.is_some() && matches!(known.state, AttemptState::NotSent | AttemptState::Refused));
+    let contradicts = other_call
+        || (second_live && known.state == AttemptState::Absent)
+        || (target.is_some() && matches!(known.state, AttemptState::NotSent | AttemptState::Refused));
 
+    // A live call whose end was asked for is looked at, and ended, at once.
+    let look_in = if known.cancelled && told_by == ToldBy::Webhook { Duration::ZERO } else { look_in };
     fill(tx, &known, update, moves, look_in, other_call).await?;
     let detail = json!({
         "state": update.state, "reason": update.reason, "raw_status": update.raw_status, "platform_call_id": platform_call_id,
@@ -164,7 +180,11 @@ async fn find(tx: &mut sqlx::PgConnection, platform: &str, update: &CallUpdate) 
     .fetch_one(&mut *tx)
     .await?;
     let attempt = sqlx::query!(
-        r#"select id, n, state, platform_call_id, n = (select max(n) from call_attempts l where l.call_id = a.call_id) as "is_latest!"
+        r#"select id, n, state, platform_call_id,
+               not exists (select from call_attempts l where l.call_id = a.call_id and l.n > a.n
+                   and l.state not in ('not_sent', 'refused', 'absent')) as "is_latest!",
+               exists (select from call_attempts l where l.to_number = a.to_number and l.id <> a.id
+                   and l.state in ('sending', 'in_doubt', 'unknown', 'placed', 'ringing', 'in_progress')) as "beside_another!"
            from call_attempts a where call_id = $1 and (id = $2 or ($2::uuid is null and platform_call_id = $3))
            order by n desc limit 1 for no key update"#,
         call_id,
@@ -195,6 +215,7 @@ async fn find(tx: &mut sqlx::PgConnection, platform: &str, update: &CallUpdate) 
         n: attempt.n,
         state: attempt.state.parse().map_err(parse)?,
         is_latest: attempt.is_latest,
+        beside_another: attempt.beside_another,
         call_status: call.status.parse().map_err(parse)?,
         outcomes: call.outcomes,
         retry,

@@ -92,7 +92,8 @@ impl Ledger {
     /// A call whose first attempt is proven absent, and that is scheduled again.
     async fn to_be_redialled(&self) -> (Uuid, Uuid) {
         let mut call = new_call("redial", ADA);
-        call.request.voice_config = serde_json::from_value(json!({ "platform": "bland_ai", "redial": "after_proof" })).unwrap();
+        call.request.voice_config =
+            serde_json::from_value(json!({ "platform": "bland_ai", "redial": "after_proof" })).unwrap();
         let (call, attempt_id) = self.in_doubt(call).await;
         for _ in 0..2 {
             self.note_absence(attempt_id).await;
@@ -102,7 +103,10 @@ impl Ledger {
     }
 
     async fn note_absence(&self, attempt_id: Uuid) -> DoubtStep {
-        self.store.note_absence(attempt_id, &json!({ "listed": 0 }), Duration::ZERO).await.unwrap()
+        self.run("update call_attempts set next_look_at = now(), last_absence_at = last_absence_at - interval '1 day' where id = $1", attempt_id).await;
+        let looks = self.store.claim_looks(HOUR, 10).await.unwrap();
+        let look = looks.iter().find(|look| look.attempt_id == attempt_id).unwrap().looks;
+        self.store.note_absence(attempt_id, look, &json!({ "listed": 0 }), HOUR).await.unwrap()
     }
 
     async fn tell(&self, attempt_id: Uuid, state: AttemptState) -> Applied {
@@ -127,11 +131,19 @@ impl Ledger {
     }
 
     async fn reason(&self, call_id: Uuid) -> Option<String> {
-        sqlx::query_scalar("select status_reason from calls where id = $1").bind(call_id).fetch_one(&self.db).await.unwrap()
+        sqlx::query_scalar("select status_reason from calls where id = $1")
+            .bind(call_id)
+            .fetch_one(&self.db)
+            .await
+            .unwrap()
     }
 
     async fn state(&self, attempt_id: Uuid) -> String {
-        sqlx::query_scalar("select state from call_attempts where id = $1").bind(attempt_id).fetch_one(&self.db).await.unwrap()
+        sqlx::query_scalar("select state from call_attempts where id = $1")
+            .bind(attempt_id)
+            .fetch_one(&self.db)
+            .await
+            .unwrap()
     }
 
     async fn run(&self, statement: &'static str, id: Uuid) {
@@ -289,7 +301,8 @@ async fn a_redial_of_a_call_whose_end_was_asked_for_ends_it() {
     let (call, _) = ledger.unknown("doubtful").await;
     let name = CallName::Id(call.id);
     assert!(matches!(ledger.store.cancel(&name, "api", "enough").await.unwrap(), Cancelled::Requested { .. }));
-    let settled = ledger.store.settle(call.id, SettleAs::Redial, "operator:eve", "not in their list", None).await.unwrap();
+    let settled =
+        ledger.store.settle(call.id, SettleAs::Redial, "operator:eve", "not in their list", None).await.unwrap();
     assert_eq!(settled, Settled::Done { status: CallStatus::Cancelled });
     assert_eq!(ledger.status(call.id).await, "cancelled", "scheduled it could never be sent, and would never end");
 }
@@ -372,9 +385,13 @@ async fn an_answer_that_comes_after_its_calls_outcome_is_kept_with_the_attempt()
     ledger.tell(attempt_id, AttemptState::NoAnswer).await;
     assert_eq!(ledger.reason(call.id).await.as_deref(), Some("retry"));
     assert_eq!(ledger.store.record(&[answered(&call, attempt_id)]).await.unwrap(), [attempt_id]);
-    let verdict: Option<String> = sqlx::query_scalar("select verdict from call_attempts").fetch_one(&ledger.db).await.unwrap();
+    let verdict: Option<String> =
+        sqlx::query_scalar("select verdict from call_attempts").fetch_one(&ledger.db).await.unwrap();
     assert_eq!(verdict.as_deref(), Some("placed"));
-    assert_eq!((ledger.status(call.id).await, ledger.reason(call.id).await), ("scheduled".into(), Some("retry".into())));
+    assert_eq!(
+        (ledger.status(call.id).await, ledger.reason(call.id).await),
+        ("scheduled".into(), Some("retry".into()))
+    );
 }
 
 #[tokio::test]
@@ -407,4 +424,15 @@ async fn leases_given_back_are_anybodys_at_once() {
     assert_eq!(ledger.claim().await.len(), 0);
     assert_eq!(ledger.store.release_all(ledger.replica).await.unwrap(), 1);
     assert_eq!(ledger.claim().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_listing_that_another_look_has_overtaken_proves_nothing() {
+    let ledger = Ledger::new().await;
+    let (call, attempt_id) = ledger.in_doubt(new_call("doubtful", ADA)).await;
+    ledger.note_absence(attempt_id).await;
+    let stale = 1;
+    ledger.run("update call_attempts set looks = looks + 1, last_absence_at = last_absence_at - interval '1 day' where id = $1", attempt_id).await;
+    let step = ledger.store.note_absence(attempt_id, stale, &json!({ "listed": 0 }), HOUR).await.unwrap();
+    assert_eq!((step, ledger.status(call.id).await), (DoubtStep::Settled, "in_doubt".into()));
 }
