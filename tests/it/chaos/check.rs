@@ -237,7 +237,7 @@ fn nothing_is_left(evidence: &Evidence) -> Vec<Violation> {
     let done = ["completed", "no_answer", "busy", "voicemail", "failed", "cancelled", "unknown"];
     let open = |call: &&CallRow| {
         let waits = call.status == "scheduled" && call.status_reason.as_deref() == Some("number_busy");
-        !done.contains(&call.status.as_str()) && !(waits && held.contains(call.to_number.as_str()))
+        !(done.contains(&call.status.as_str()) || waits && held.contains(call.to_number.as_str()))
     };
     let mut wrong: Vec<Violation> = evidence
         .calls

@@ -144,7 +144,7 @@ impl World {
     /// Messages of a queue: visible and in flight.
     pub async fn depth(&self, queue: &str) -> u64 {
         let depth = self.client.depth(&self.sqs.url(queue)).await.expect("a depth");
-        u64::from(depth.visible) + u64::from(depth.in_flight) + u64::from(depth.delayed)
+        depth.visible + depth.in_flight + depth.delayed
     }
 
     /// `(status, status_reason)` of the call that an event asked for.
