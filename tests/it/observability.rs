@@ -149,10 +149,10 @@ async fn the_log_of_a_whole_run_is_json_line_by_line_and_holds_nothing_that_it_m
         assert!(["timestamp", "level", "target"].iter().all(|name| line[name].is_string()), "{line}");
         let ours = line["target"].as_str().is_some_and(|target| target.starts_with("voxd"));
         assert!(!ours || line["message"].is_string(), "{line}");
-        assert!(
-            line.get("attempt_id").is_none() || line.get("call_id").is_some(),
-            "an attempt without its call: {line}"
-        );
+        // Of a webhook that is not believed only the address is known.
+        let believed = !line["message"].as_str().is_some_and(|message| message.starts_with("webhook not taken"));
+        let with_call = line.get("attempt_id").is_none() || line.get("call_id").is_some();
+        assert!(with_call || !believed, "an attempt without its call: {line}");
     }
     let of = |message: &str| lines.iter().filter(move |line| line["message"] == *message).collect::<Vec<_>>();
     for message in ["answered", "webhook applied"] {
