@@ -1,11 +1,13 @@
 //! One cluster for the whole test run, one database for each test.
 
 use std::ops::{Deref, DerefMut};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
 use sqlx::{Connection as _, PgConnection};
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use voxd::config::{Config, Environment};
 use voxd::dev::postgres::{Cluster, ClusterOptions};
@@ -44,7 +46,7 @@ fn start_cluster() -> String {
             let dir = open_directory();
             let options = ClusterOptions { max_connections: 400, ..ClusterOptions::default() };
             let cluster =
-                Cluster::start(&dir.path().join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
+                Cluster::start(&dir.path.join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
             cluster.create_database(TEMPLATE, None).await.expect("a template database");
             sender.send(cluster.url(TEMPLATE)).expect("somebody waits for the cluster");
             std::future::pending::<()>().await;
@@ -57,7 +59,7 @@ fn start_cluster() -> String {
 pub async fn own_cluster(options: ClusterOptions) -> (OwnCluster, String) {
     let dir = open_directory();
     let cluster =
-        Cluster::start(&dir.path().join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
+        Cluster::start(&dir.path.join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
     cluster.create_database("own", None).await.expect("a database");
     let url = cluster.url("own");
     migrate(&url).await;
@@ -66,7 +68,7 @@ pub async fn own_cluster(options: ClusterOptions) -> (OwnCluster, String) {
 
 pub struct OwnCluster {
     cluster: Cluster,
-    _dir: TempDir,
+    _dir: Directory,
 }
 
 impl Deref for OwnCluster {
@@ -82,12 +84,28 @@ impl DerefMut for OwnCluster {
     }
 }
 
+/// A directory of a server. It goes when this is dropped or the process ends, however it ends, once the server has gone.
+struct Directory {
+    path: PathBuf,
+    /// Waits for the end of its standard input, which is ours.
+    _remover: Child,
+}
+
+const REMOVE: &str = r#"read -r _; n=0
+while [ -e "$1/c/data/postmaster.pid" ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done
+rm -rf "$1""#;
+
 /// In `/tmp`, whatever `TMPDIR` says, and open, so that the server's user can get there.
-fn open_directory() -> TempDir {
+fn open_directory() -> Directory {
     let dir = tempfile::Builder::new().prefix("voxd-test-").tempdir_in("/tmp").expect("a directory in /tmp");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.path(), open).expect("permissions");
-    dir
+    let path = dir.keep();
+    // In a group of its own, so that Ctrl-C leaves it to its work.
+    let mut remover = Command::new("sh");
+    remover.args(["-c", REMOVE, "remover"]).arg(&path).process_group(0);
+    let remover = remover.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh");
+    Directory { path, _remover: remover }
 }
 
 async fn migrate(url: &str) {
