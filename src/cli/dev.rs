@@ -169,17 +169,28 @@ impl Dev {
             send(config, stack, &samples).await?;
         }
         let deadline = clock::monotonic() + SAMPLES_WITHIN;
-        let mut told = samples.is_empty();
+        let (mut told, mut away) = (samples.is_empty(), false);
         while !lifecycle.is_stopping() {
-            for line in follow.news().await? {
-                screen.event(&line);
+            match follow.news().await {
+                Ok(lines) => {
+                    away = false;
+                    lines.iter().for_each(|line| screen.event(line));
+                }
+                // The daemon waits for it, too: whoever stopped it wants to see that.
+                Err(CommandError::Unavailable(text)) if !self.once => {
+                    if !std::mem::replace(&mut away, true) {
+                        screen.progress(&format!("{text}; what /readyz says: {base}/readyz"));
+                    }
+                }
+                Err(error) => return Err(error),
             }
             if !told && follow.all_ended() {
                 told = true;
-                screen.summary(&follow.results(), follow.worth_looking_at(), stack::QUEUE, &env);
+                screen.results(&follow.results());
                 if self.once {
                     return Ok(());
                 }
+                screen.what_next(follow.worth_looking_at(), stack::QUEUE, &env);
             }
             if self.once && clock::monotonic() > deadline {
                 let open = follow.open().join(", ");

@@ -51,7 +51,9 @@ impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
-            StoreError::NotDurable(_) | StoreError::NotMigrated(_) | StoreError::Refused(_) => Self::Failed(error.to_string()),
+            StoreError::NotDurable(_) | StoreError::NotMigrated(_) | StoreError::Refused(_) => {
+                Self::Failed(error.to_string())
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{CommandError, out};
 use crate::dev::ports;
@@ -46,7 +47,9 @@ impl Simulate {
         lifecycle.stop_on_signals().map_err(|error| CommandError::Failed(format!("signals: {error}")))?;
         let listener = ports::listen(self.sqs_port, "--sqs-port").await.map_err(CommandError::Unavailable)?;
         let failed = |error: std::io::Error| CommandError::Failed(error.to_string());
-        let sqs = SqsServer::start(listener, SqsOptions::default()).map_err(failed)?;
+        // Another seed each time: SQS never gives a message id twice.
+        let seed = Uuid::new_v4().as_u64_pair().0;
+        let sqs = SqsServer::start(listener, SqsOptions { seed, ..SqsOptions::default() }).map_err(failed)?;
         for queue in &self.queue {
             sqs.ensure_queue(queue, 5).map_err(|problem| CommandError::Usage(format!("--queue: {problem}")))?;
         }

@@ -106,8 +106,10 @@ impl Stack {
         }
         done(&format!("Postgres {:<6}{}", cluster.major_version(), dir.join("postgres").display()));
 
-        let sqs_options =
-            SqsOptions { snapshot: Some(dir.join("sqs.json")), cool_downs: false, ..SqsOptions::default() };
+        // Another seed each time: SQS never gives a message id twice, and a rejected message is kept once by its id.
+        let seed = Uuid::new_v4().as_u64_pair().0;
+        let snapshot = Some(dir.join("sqs.json"));
+        let sqs_options = SqsOptions { seed, snapshot, cool_downs: false, ..SqsOptions::default() };
         let sqs = SqsServer::start(sqs, sqs_options).map_err(other("the local SQS"))?;
         for queue in [QUEUE, OUTCOMES] {
             let problem = |problem| StackError::Other { what: "the local SQS".into(), problem };

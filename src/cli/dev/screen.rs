@@ -71,12 +71,15 @@ impl Screen {
         self.line(&format!("{clock}  {who:<24}  {}", shortened(&timeline::text(&shown, self.paint))));
     }
 
-    /// `call`: the event id of a call worth looking at.
-    pub fn summary(&self, results: &[(&str, &str)], call: &str, queue: &str, env: &Path) {
+    pub fn results(&self, results: &[(&str, &str)]) {
         self.heading("the sample calls have ended");
         for (name, state) in results {
             self.line(&format!("  {name:<24}  {}", self.paint.status(state, state)));
         }
+    }
+
+    /// `call`: the event id of a call worth looking at.
+    pub fn what_next(&self, call: &str, queue: &str, env: &Path) {
         self.heading("try next, in another terminal");
         let commands = [
             (format!(". {}", env.display()), "this machine's addresses and keys, and voxd itself"),

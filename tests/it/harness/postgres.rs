@@ -58,8 +58,7 @@ fn start_cluster() -> String {
 /// A cluster of the test's own, with a migrated database; it goes when it is dropped.
 pub async fn own_cluster(options: ClusterOptions) -> (OwnCluster, String) {
     let dir = open_directory();
-    let cluster =
-        Cluster::start(&dir.path.join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
+    let cluster = Cluster::start(&dir.path.join("c"), options, &|_| {}).await.unwrap_or_else(|error| panic!("{error}"));
     cluster.create_database("own", None).await.expect("a database");
     let url = cluster.url("own");
     migrate(&url).await;
