@@ -61,8 +61,8 @@ crash: deps ## A crash at every step of the send protocol, crossed with every pr
 	@VOXD_TEST_ALL_CRASHES=1 cargo test --locked --test it crash:: -- --nocapture
 
 .PHONY: bench
-bench: deps ## Events per second, latency, CPU and memory on this machine
-	@cargo test --locked --release --test it bench -- --ignored --nocapture --test-threads=1
+bench: deps ## Events per second, latency, CPU and memory on this machine (after bench-peers: beside the rivals)
+	@cargo bench --locked --bench peers
 
 .PHONY: bench-peers
 bench-peers: deps .voxd/venv-peers/.done .voxd/peers/.done ## Installs the rivals that `make bench` measures in the same run (wants npm)
