@@ -35,10 +35,22 @@ impl Report {
     }
 
     pub fn print(&self) {
-        println!("\n{} events, median of {} runs, {} processors for all parts\n", self.events, self.runs, self.processors);
+        println!(
+            "\n{} events, median of {} runs, {} processors for all parts\n",
+            self.events, self.runs, self.processors
+        );
         println!(
             "{:<20} {:<22} {:>8} {:>15} {:>6}   {:>35}   {:>8} {:>8} {:>8}   {:>8}",
-            "", "provider answers", "events/s", "(all runs)", "ideal", "CPU s / 1,000 events", "SQS", "SQL", "commits", "MB"
+            "",
+            "provider answers",
+            "events/s",
+            "(all runs)",
+            "ideal",
+            "CPU s / 1,000 events",
+            "SQS",
+            "SQL",
+            "commits",
+            "MB"
         );
         println!(
             "{:<20} {:<22} {:>8} {:>15} {:>6}   {:>8} {:>8} {:>8} {:>8}   {:>8} {:>8} {:>8}   {:>4} {:>4}",
@@ -65,7 +77,10 @@ impl Report {
                 one.mb_peak,
             );
         }
-        println!("\nfrom sending an event to its request, {} events a second:", self.latencies.first().map_or(0, |(_, one)| one.per_second));
+        println!(
+            "\nfrom sending an event to its request, {} events a second:",
+            self.latencies.first().map_or(0, |(_, one)| one.per_second)
+        );
         for (worker, latency) in &self.latencies {
             println!("{worker:<20} p50 {:>6.1} ms   p99 {:>6.1} ms", latency.p50_ms, latency.p99_ms);
         }

@@ -267,10 +267,11 @@ impl Scene {
         .fetch_one(&db)
         .await
         .expect("statistics");
-        let all: i64 = sqlx::query_scalar("select xact_commit from pg_stat_database where datname = current_database()")
-            .fetch_one(&db)
-            .await
-            .expect("statistics");
+        let all: i64 =
+            sqlx::query_scalar("select xact_commit from pg_stat_database where datname = current_database()")
+                .fetch_one(&db)
+                .await
+                .expect("statistics");
         (all - own).max(0)
     }
 }

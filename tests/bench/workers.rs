@@ -27,7 +27,9 @@ impl Kind {
     /// What recorded answers are counted by; all of them are on the database's clock.
     pub fn count(self) -> &'static str {
         match self {
-            Kind::Voxd => "select count(*), max(answered_at) from /* bench */ call_attempts where answered_at is not null",
+            Kind::Voxd => {
+                "select count(*), max(answered_at) from /* bench */ call_attempts where answered_at is not null"
+            }
             _ => "select count(*), max(recorded_at) from /* bench */ bench_calls",
         }
     }
@@ -132,7 +134,7 @@ impl Worker {
         kill_process(Pid::from_raw(self.pid()).expect("a process id"), signal).expect("the signal is sent");
     }
 
-    /// What is processed per second decides how long a rival is worth waiting for.
+    /// Until it has come to rest in its first long poll.
     pub async fn rest(&self) {
         clock::sleep(Duration::from_secs(2)).await;
     }
