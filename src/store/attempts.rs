@@ -88,78 +88,30 @@ impl Store {
         let from_numbers: Vec<Option<String>> = intents.iter().map(|intent| intent.from_number.clone()).collect();
         self.unit(async {
             let mut conn = self.conn().await?;
-            let mut tx = sqlx::Connection::begin(&mut *conn).await?;
-            let mut room = i64::MAX;
-            if cap > 0
-                && let Some(platform) = platforms.first()
-            {
-                sqlx::query!("select pg_advisory_xact_lock(hashtextextended('voxd:cap:' || $1, 0))", platform).execute(&mut *tx).await?;
-                let live = sqlx::query_scalar!(
-                    r#"select count(*) as "count!" from call_attempts
-                       where platform = $1 and state in ('sending', 'in_doubt', 'placed', 'ringing', 'in_progress')"#,
-                    platform,
-                )
-                .fetch_one(&mut *tx)
-                .await?;
-                room = (i64::from(cap) - live).max(0);
-            }
-            let spent = sqlx::query_scalar!(
-                r#"
-                with input as materialized (
-                    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[])
-                        with ordinality as input(call_id, fence, attempt_id, platform, from_number, i)
-                ), ready as materialized (
-                    select c.id, c.to_number, c.next_because, i.fence, i.attempt_id, i.platform, i.from_number
-                    from input i join calls c on c.id = i.call_id
-                    where c.fence = i.fence and c.lease_owner = $6 and c.lease_until > clock_timestamp()
-                      and c.status in ('accepted', 'scheduled') and c.cancel_requested_at is null
-                      and (c.expires_at is null or c.expires_at > clock_timestamp())
-                      and (c.order_key is null or not exists (
-                          select from calls e where e.order_key = c.order_key and not e.sent_in_order and e.order_seq < c.order_seq))
-                      and durability_problem() is null
-                    order by c.id
-                    for no key update of c
-                ), chosen as (
-                    select * from ready order by id limit $9
-                ), spent as (
-                    insert into call_attempts (id, call_id, n, because, platform, to_number, from_number, fence, lease_owner, settled_at)
-                    select attempt_id, id, 1 + coalesce((select max(a.n) from call_attempts a where a.call_id = chosen.id), 0), next_because,
-                           platform, to_number, from_number, fence, $6, clock_timestamp() + make_interval(secs => $8)
-                    from chosen
-                    -- Two replicas whose calls go to the same numbers wait for each other in one order.
-                    order by to_number, id
-                    on conflict do nothing
-                    returning id, call_id, platform
-                ), moved as (
-                    update calls c
-                    set status = 'sending', status_reason = null, status_detail = null, status_source = 'delivery', platform = s.platform,
-                        lease_until = clock_timestamp() + make_interval(secs => $7)
-                    from spent s where c.id = s.call_id
-                )
-                select id as "id!" from spent
-                "#,
-                &call_ids,
-                &fences,
-                &attempt_ids,
-                &platforms,
-                &from_numbers as &[Option<String>],
-                replica,
-                times.lease.as_secs_f64(),
-                times.settled_after.as_secs_f64(),
-                room,
-            )
-            .fetch_all(&mut *tx)
-            .await?;
-            let refused: Vec<Uuid> =
-                intents.iter().filter(|intent| !spent.contains(&intent.attempt_id)).map(|intent| intent.call_id).collect();
-            tx.commit().await?;
+            let columns = IntentColumns { replica, call_ids, fences, attempt_ids, platforms, from_numbers, times };
+            let spent = if cap == 0 {
+                // One statement is its own transaction: one round trip instead of three.
+                spend_rows(&mut conn, &columns, i64::MAX).await?
+            } else {
+                let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+                let room = room_below(&mut tx, cap, intents.first().map_or("", |intent| &intent.platform)).await?;
+                let spent = spend_rows(&mut tx, &columns, room).await?;
+                tx.commit().await?;
+                spent
+            };
+            let refused: Vec<Uuid> = intents
+                .iter()
+                .filter(|intent| !spent.contains(&intent.attempt_id))
+                .map(|intent| intent.call_id)
+                .collect();
             let reasons = if refused.is_empty() { Vec::new() } else { why_not(&mut conn, replica, &refused).await? };
             conn.done();
             let outcome = |intent: &Intent| {
                 if spent.contains(&intent.attempt_id) {
                     return IntentOutcome::Spent;
                 }
-                let reason = reasons.iter().find(|reason| reason.call_id == intent.call_id && reason.fence == intent.fence);
+                let reason =
+                    reasons.iter().find(|reason| reason.call_id == intent.call_id && reason.fence == intent.fence);
                 reason.map_or(IntentOutcome::Overtaken, |reason| reason.outcome)
             };
             Ok(intents.iter().map(outcome).collect())
@@ -269,6 +221,83 @@ impl Store {
         })
         .await
     }
+}
+
+struct IntentColumns {
+    replica: Uuid,
+    call_ids: Vec<Uuid>,
+    fences: Vec<i64>,
+    attempt_ids: Vec<Uuid>,
+    platforms: Vec<String>,
+    from_numbers: Vec<Option<String>>,
+    times: IntentTimes,
+}
+
+/// How many more live attempts the platform may have; holds its cap's lock until the transaction ends.
+async fn room_below(tx: &mut sqlx::PgConnection, cap: u32, platform: &str) -> Result<i64> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('voxd:cap:' || $1, 0))", platform)
+        .execute(&mut *tx)
+        .await?;
+    let live = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from call_attempts
+                       where platform = $1 and state in ('sending', 'in_doubt', 'placed', 'ringing', 'in_progress')"#,
+        platform,
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok((i64::from(cap) - live).max(0))
+}
+
+/// Returns the attempts whose right is spent, at most `room`.
+async fn spend_rows(conn: &mut sqlx::PgConnection, columns: &IntentColumns, room: i64) -> Result<Vec<Uuid>> {
+    let spent = sqlx::query_scalar!(
+                r#"
+                with input as materialized (
+                    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[])
+                        with ordinality as input(call_id, fence, attempt_id, platform, from_number, i)
+                ), ready as materialized (
+                    select c.id, c.to_number, c.next_because, i.fence, i.attempt_id, i.platform, i.from_number
+                    from input i join calls c on c.id = i.call_id
+                    where c.fence = i.fence and c.lease_owner = $6 and c.lease_until > clock_timestamp()
+                      and c.status in ('accepted', 'scheduled') and c.cancel_requested_at is null
+                      and (c.expires_at is null or c.expires_at > clock_timestamp())
+                      and (c.order_key is null or not exists (
+                          select from calls e where e.order_key = c.order_key and not e.sent_in_order and e.order_seq < c.order_seq))
+                      and durability_problem() is null
+                    order by c.id
+                    for no key update of c
+                ), chosen as (
+                    select * from ready order by id limit $9
+                ), spent as (
+                    insert into call_attempts (id, call_id, n, because, platform, to_number, from_number, fence, lease_owner, settled_at)
+                    select attempt_id, id, 1 + coalesce((select max(a.n) from call_attempts a where a.call_id = chosen.id), 0), next_because,
+                           platform, to_number, from_number, fence, $6, clock_timestamp() + make_interval(secs => $8)
+                    from chosen
+                    -- Two replicas whose calls go to the same numbers wait for each other in one order.
+                    order by to_number, id
+                    on conflict do nothing
+                    returning id, call_id, platform
+                ), moved as (
+                    update calls c
+                    set status = 'sending', status_reason = null, status_detail = null, status_source = 'delivery', platform = s.platform,
+                        lease_until = clock_timestamp() + make_interval(secs => $7)
+                    from spent s where c.id = s.call_id
+                )
+                select id as "id!" from spent
+                "#,
+                &columns.call_ids,
+                &columns.fences,
+                &columns.attempt_ids,
+                &columns.platforms,
+                &columns.from_numbers as &[Option<String>],
+                columns.replica,
+                columns.times.lease.as_secs_f64(),
+                columns.times.settled_after.as_secs_f64(),
+                room,
+            )
+    .fetch_all(conn)
+    .await?;
+    Ok(spent)
 }
 
 struct WhyNot {
