@@ -61,6 +61,8 @@ pub(super) struct Lane {
     rate: Rate,
     slots: Arc<Semaphore>,
     ahead: Arc<Semaphore>,
+    /// Fewer free places ahead are not worth a commit: every slot is busy, and rights are there for the next ones.
+    worthwhile: u32,
     sends: TaskTracker,
     renewed: Monotonic,
     chance: fastrand::Rng,
@@ -77,13 +79,15 @@ struct Candidate {
 impl Lane {
     pub(super) fn new(parts: LaneParts) -> Self {
         let slots = parts.settings.max_concurrent_requests;
+        let ahead = (slots / 4).clamp(1, 32);
         Self {
             waiting: VecDeque::new(),
             groups: HashMap::new(),
             answered_groups: mpsc::unbounded_channel(),
             rate: Rate::new(parts.settings.calls_per_second, parts.live_replicas.clone()),
             slots: Arc::new(Semaphore::new(slots)),
-            ahead: Arc::new(Semaphore::new(slots + (slots / 8).clamp(1, 16))),
+            ahead: Arc::new(Semaphore::new(slots + ahead)),
+            worthwhile: ahead.div_ceil(2) as u32,
             sends: TaskTracker::new(),
             renewed: clock::monotonic(),
             chance: fastrand::Rng::with_seed(parts.seed),
@@ -108,7 +112,7 @@ impl Lane {
                     key = self.answered_groups.1.recv() => {
                         if let Some(key) = key { self.next_of_group(&key); }
                     }
-                    () = wait_for_room(&self.ahead), if !self.waiting.is_empty() && self.ahead.available_permits() == 0 => {}
+                    () = wait_for_room(&self.ahead, self.worthwhile), if !self.waiting.is_empty() && !self.has_room() => {}
                 }
             }
         }
@@ -149,7 +153,7 @@ impl Lane {
 
     /// Sends what can be sent now. `Some`: nothing can for so long, unless something changes.
     async fn step(&mut self) -> Option<Duration> {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() || !self.has_room() {
             return Some(Duration::from_secs(3600));
         }
         let mut batch = Vec::new();
@@ -174,6 +178,10 @@ impl Lane {
         }
         self.spend_and_send(batch).await;
         None
+    }
+
+    fn has_room(&self) -> bool {
+        self.ahead.available_permits() >= self.worthwhile as usize
     }
 
     /// Formats and validates; a call whose window has closed since goes back, one that cannot be formatted is rejected.
@@ -380,8 +388,8 @@ fn intent(candidate: &Candidate, platform: &str) -> Intent {
     }
 }
 
-async fn wait_for_room(ahead: &Semaphore) {
-    drop(ahead.acquire().await);
+async fn wait_for_room(ahead: &Semaphore, places: u32) {
+    drop(ahead.acquire_many(places).await);
 }
 
 /// One spent right on its way to the platform.

@@ -1,4 +1,4 @@
-//! Commits answers, in batches of all that has come in while the last commit ran.
+//! Commits answers, in batches of all that has come in since the last commit began.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use crate::telemetry::metrics;
 
 /// Answers in one commit, at most.
 const BATCH: usize = 128;
+/// From the start of one commit to the next, unless a batch is full or a message group waits: a lone answer is recorded
+/// at once, many share their commits.
+const PACE: Duration = Duration::from_millis(10);
 
 /// An answer on its way into the ledger.
 pub(super) struct Recording {
@@ -33,7 +36,17 @@ pub(super) fn start(store: &Store, lifecycle: &Lifecycle) -> mpsc::Sender<Record
 
 async fn run(store: Store, lifecycle: Lifecycle, mut receiver: mpsc::Receiver<Recording>) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut next = clock::monotonic();
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
+        if batch.len() < BATCH && batch.iter().all(|recording| recording.order.is_none()) {
+            tokio::time::sleep_until(next).await;
+            while batch.len() < BATCH
+                && let Ok(recording) = receiver.try_recv()
+            {
+                batch.push(recording);
+            }
+        }
+        next = clock::monotonic() + PACE;
         if !record(&store, &lifecycle, &batch).await {
             tracing::error!(
                 answers = batch.len(),
