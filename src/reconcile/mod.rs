@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::call::{AttemptState, CallUpdate};
+use crate::call::{AttemptState, CallUpdate, Facts};
 use crate::clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::platforms::{AttemptRef, Lookup, Platform, PlatformError, PlatformRegistry};
 use crate::store::looks::{DoubtStep, DueLook};
 use crate::store::updates::{Applied, ToldBy};
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, StoreError};
 use crate::telemetry::metrics;
 
 /// Looks under way at once on this replica.
@@ -24,6 +24,9 @@ const CONCURRENCY: usize = 16;
 /// Between look-ups of a doubt that nobody could settle yet; doubles up to a minute.
 const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
 const LOOK_UP_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long looks under way may go on after shutdown began.
+const LAST_LOOKS: Duration = Duration::from_secs(3);
 
 /// Looks at attempts. Cheap to clone.
 #[derive(Clone)]
@@ -40,22 +43,31 @@ impl Looker {
         Self { store, registry, config, slots: Arc::new(Semaphore::new(CONCURRENCY)), lifecycle }
     }
 
-    /// Runs until shutdown begins; looks under way end by their time-outs.
+    /// Runs until shutdown begins; looks under way get a little longer.
     pub async fn run(self) {
         let stop = self.lifecycle.soft_token();
         while !stop.is_cancelled() {
             let room = self.slots.available_permits();
-            let found = if room == 0 { Ok(Vec::new()) } else { self.store.claim_looks(self.hold(), room).await };
-            let found = found.unwrap_or_else(|error| {
+            if room == 0 {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = self.slots.acquire() => {}
+                }
+                continue;
+            }
+            let found = self.store.claim_looks(self.hold(), room).await.unwrap_or_else(|error| {
                 tracing::debug!(%error, "looking waits for Postgres");
                 Vec::new()
             });
-            let more = found.len() == room && room > 0;
+            let more = found.len() == room;
             for due in found {
                 let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
                 let looker = self.clone();
                 self.lifecycle.spawn(async move {
-                    looker.look(due).await;
+                    tokio::select! {
+                        () = looker.look(due) => {}
+                        () = looker.too_late() => {}
+                    }
                     drop(slot);
                 });
             }
@@ -66,6 +78,12 @@ impl Looker {
                 }
             }
         }
+    }
+
+    /// A look cut short loses nothing: its claim runs out, and the attempt is due again.
+    async fn too_late(&self) {
+        self.lifecycle.stopping().await;
+        clock::sleep(LAST_LOOKS).await;
     }
 
     /// A look may take a listing and its details.
@@ -81,7 +99,7 @@ impl Looker {
                 Ok(platform) => platform.clone(),
                 Err(unavailable) => {
                     tracing::warn!(%unavailable, "an attempt cannot be looked at");
-                    return self.store.look_again(due.attempt_id, LOOK_UP_WAIT_MAX).await;
+                    return self.cannot_look(&due, &unavailable.to_string()).await;
                 }
             };
             match due.state {
@@ -96,16 +114,7 @@ impl Looker {
     }
 
     async fn look_up(&self, platform: &Arc<dyn Platform>, due: &DueLook) -> Result<()> {
-        let attempt = AttemptRef {
-            attempt_id: due.attempt_id,
-            call_id: due.call_id,
-            to: due.to.clone(),
-            from: due.from.clone(),
-            committed_at: due.committed_at,
-            settled_at: due.settled_at,
-            platform_call_id: due.platform_call_id.clone(),
-        };
-        let lookup = platform.find_call(&attempt).await;
+        let lookup = platform.find_call(&attempt(due)).await;
         let name = platform.name();
         let step = match lookup {
             Lookup::Found(update) => {
@@ -139,6 +148,16 @@ impl Looker {
         Ok(())
     }
 
+    /// The platform is off here. That ends as every silence of a platform does, should it stay so.
+    async fn cannot_look(&self, due: &DueLook, why: &str) -> Result<()> {
+        if due.state != AttemptState::InDoubt {
+            return self.still_live(&due.platform, due).await;
+        }
+        let give_up_after = self.config.reconcile.give_up_after;
+        self.store.note_inconclusive(due.attempt_id, why, LOOK_UP_WAIT_MAX, give_up_after).await?;
+        Ok(())
+    }
+
     fn look_up_wait(&self, due: &DueLook) -> Duration {
         let doubled = LOOK_UP_WAIT.saturating_mul(1 << due.looks.min(10));
         doubled.min(LOOK_UP_WAIT_MAX).min(self.config.reconcile.listing_interval)
@@ -165,25 +184,19 @@ impl Looker {
     async fn poll(&self, platform: &Arc<dyn Platform>, due: &DueLook) -> Result<()> {
         let name = platform.name();
         let Some(platform_call_id) = &due.platform_call_id else {
-            // Settled as placed by an operator without an id: only a webhook can tell more.
-            return self.store.look_again(due.attempt_id, self.config.poller.max_interval).await;
+            // Settled as placed by an operator, or told by a webhook without an id.
+            return match platform.find_call(&attempt(due)).await {
+                Lookup::Found(update) => self.found(name, due, *update).await,
+                Lookup::Absent { .. } | Lookup::Inconclusive { .. } => self.still_live(name, due).await,
+            };
         };
         if due.cancel_requested && !due.end_requested {
-            let result = match platform.end_call(platform_call_id).await {
-                Ok(()) => "ended".to_owned(),
-                Err(PlatformError::Temporary(why)) => {
-                    tracing::warn!(%why, "the platform could not be told to end the call; trying again");
-                    return self.store.look_again(due.attempt_id, LOOK_UP_WAIT).await;
-                }
-                Err(error) => error.to_string(),
-            };
-            tracing::info!(%result, "end of the call requested");
-            self.store.note_end_requested(due.attempt_id, &result).await?;
+            self.end(platform, due, platform_call_id).await?;
         }
         match platform.call_status(platform_call_id).await {
             Ok(update) => {
                 let update = CallUpdate { attempt_id: Some(due.attempt_id), ..update };
-                let applied = self.store.apply(name, &update, ToldBy::Poller, self.poll_wait(due)).await?;
+                let (update, applied) = self.apply_poll(name, due, update).await?;
                 applied.count(name, &update);
                 let ended = match &applied {
                     Applied::Moved { state, .. } => !state.is_live(),
@@ -204,8 +217,36 @@ impl Looker {
         }
     }
 
+    async fn end(&self, platform: &Arc<dyn Platform>, due: &DueLook, platform_call_id: &str) -> Result<()> {
+        let result = match platform.end_call(platform_call_id).await {
+            Ok(()) => "ended".to_owned(),
+            Err(PlatformError::Temporary(why)) => {
+                // Tried again with the next look; the call may end by itself meanwhile.
+                tracing::warn!(%why, "the platform could not be told to end the call");
+                return Ok(());
+            }
+            Err(error) => error.to_string(),
+        };
+        tracing::info!(%result, "end of the call requested");
+        self.store.note_end_requested(due.attempt_id, &result).await
+    }
+
+    /// Facts that the database refuses (a cost beyond its column, say) must not keep the call from ending.
+    async fn apply_poll(&self, platform: &str, due: &DueLook, update: CallUpdate) -> Result<(CallUpdate, Applied)> {
+        let wait = self.poll_wait(due);
+        match self.store.apply(platform, &update, ToldBy::Poller, wait).await {
+            Err(StoreError::Refused(why)) if !update.facts.is_empty() => {
+                tracing::error!(why, "the ledger refuses what the platform tells; only the state is taken");
+                let update = CallUpdate { facts: Facts::default(), ..update };
+                let applied = self.store.apply(platform, &update, ToldBy::Poller, wait).await?;
+                Ok((update, applied))
+            }
+            applied => Ok((update, applied?)),
+        }
+    }
+
     /// Looks again later; a call of which nothing was heard for too long is lost by the platform.
-    async fn still_live(&self, platform: &'static str, due: &DueLook) -> Result<()> {
+    async fn still_live(&self, platform: &str, due: &DueLook) -> Result<()> {
         if due.age < self.config.poller.give_up_after {
             return self.store.look_again(due.attempt_id, self.poll_wait(due)).await;
         }
@@ -234,6 +275,18 @@ impl Looker {
 /// What calls commonly wait for; others (a platform's own reasons) show when they come.
 const WAITS: &[&str] =
     &["not_before", "window", "retry", "number_busy", "order", "cap", "rate_limited", "connect_failed"];
+
+fn attempt(due: &DueLook) -> AttemptRef {
+    AttemptRef {
+        attempt_id: due.attempt_id,
+        call_id: due.call_id,
+        to: due.to.clone(),
+        from: due.from.clone(),
+        committed_at: due.committed_at,
+        settled_at: due.settled_at,
+        platform_call_id: due.platform_call_id.clone(),
+    }
+}
 
 /// Keeps the gauges of the ledger fresh.
 pub async fn watch_ledger(store: Store, lifecycle: Lifecycle) {

@@ -12,6 +12,7 @@ mod house;
 mod http_api;
 mod intake;
 mod ledger;
+mod looks;
 mod main_job;
 mod observability;
 mod ordering;
