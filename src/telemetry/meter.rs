@@ -2,6 +2,8 @@
 //!
 //! The number of label values is part of the type, so a call with a label too many or too few does not compile.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -94,19 +96,35 @@ impl Metric {
 
 /// Renders the metrics of this process. Cheap to clone.
 #[derive(Clone)]
-pub struct Exporter(PrometheusHandle);
+pub struct Exporter {
+    handle: PrometheusHandle,
+    all: &'static [&'static Metric],
+}
 
 impl Exporter {
-    /// The Prometheus text format (`text/plain; version=0.0.4`): the catalogue's metrics, then the process's own.
+    /// The Prometheus text format (`text/plain; version=0.0.4`): the catalogue's metrics, then the process's own. Those of
+    /// which nothing was measured yet are described all the same, so that the whole catalogue can be read from a daemon.
     pub fn render(&self) -> String {
-        let mut text = self.0.render();
+        let mut text = self.handle.render();
+        let shown: HashSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let mut silent = String::new();
+        for metric in self.all.iter().filter(|metric| !shown.contains(metric.name)) {
+            let kind = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let _ = writeln!(silent, "# HELP {0} {1}\n# TYPE {0} {kind}\n", metric.name, metric.help.trim());
+        }
+        text.push_str(&silent);
         process::render(&mut text);
         text
     }
 
     /// Drains histograms from time to time, so that they don't grow while nobody scrapes. Ends at shutdown.
     pub fn keep_up(&self, lifecycle: &Lifecycle) {
-        let (handle, stop) = (self.0.clone(), lifecycle.soft_token());
+        let (handle, stop) = (self.handle.clone(), lifecycle.soft_token());
         lifecycle.spawn_critical("metrics upkeep", async move {
             while stop.run_until_cancelled(crate::clock::sleep(UPKEEP)).await.is_some() {
                 handle.run_upkeep();
@@ -134,14 +152,14 @@ pub(super) fn recorder(all: &[&Metric]) -> PrometheusRecorder {
 }
 
 /// Installs the recorder of this process; later calls give the same one.
-pub(super) fn install(all: &[&Metric]) -> Exporter {
+pub(super) fn install(all: &'static [&'static Metric]) -> Exporter {
     static EXPORTER: OnceLock<Exporter> = OnceLock::new();
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     EXPORTER
         .get_or_init(|| {
             let recorder = recorder(all);
-            let exporter = Exporter(recorder.handle());
+            let exporter = Exporter { handle: recorder.handle(), all };
             if metrics::set_global_recorder(recorder).is_err() {
                 tracing::error!("another metrics recorder is installed in this process; /metrics will stay empty");
             }

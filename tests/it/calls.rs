@@ -77,7 +77,7 @@ async fn a_stored_configuration_is_taken_by_name_as_it_was_at_acceptance() {
     let mut later = event.clone();
     later["id"] = json!("later");
     later["data"]["lead"]["phone_number"] = json!(number(1, "0100"));
-    later["data"]["not_before"] = json!(voxd::clock::now() + chrono::TimeDelta::seconds(3));
+    later["data"]["not_before"] = json!(voxd::clock::now() + chrono::TimeDelta::seconds(4));
     world.enqueue(&event).await;
     world.enqueue(&later).await;
     world.until_status("by-name", "completed").await;

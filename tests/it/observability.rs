@@ -204,6 +204,12 @@ async fn a_daemon_shows_the_metrics_that_dashboards_rely_on() {
             assert_eq!(labels(line).into_iter().collect::<BTreeSet<_>>(), wanted.iter().copied().collect(), "{line}");
         }
     }
+    // Live sessions are measured once there are some; their metrics are described before.
+    for (name, kind) in [("voxd_sessions_active", "gauge"), ("voxd_turn_stage_seconds", "histogram")] {
+        assert_eq!(text.matches(&format!("# TYPE {name} {kind}\n")).count(), 1, "{name}");
+    }
+    let described: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    assert_eq!(described.len(), described.iter().collect::<BTreeSet<_>>().len(), "each once: {described:?}");
     // What is counted is what happened.
     let creates = world.bland.journal().creates();
     let placed = daemon.metric("voxd_call_attempts_total", &["platform=\"bland_ai\"", "verdict=\"placed\""]).await;

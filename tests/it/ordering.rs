@@ -91,6 +91,22 @@ async fn a_group_goes_on_after_a_call_that_is_never_sent() {
 }
 
 #[tokio::test]
+async fn a_bad_message_in_a_group_holds_nobody_up_and_keeps_its_group_as_a_dead_letter() {
+    let world = World::with(WorldOptions { fifo: true, ..WorldOptions::default() }).await;
+    let bad = Outgoing { body: "not json".into(), group_id: Some("g".into()), ..Outgoing::default() };
+    world.enqueue_raw(bad).await;
+    send(&world, "g", "behind", &number(0, "0100")).await;
+    let _daemon = world.daemon().await;
+    world.until_status("behind", "completed").await;
+    world.until_empty("jobs.fifo").await;
+    let letters = world.receive("jobs-dlq.fifo").await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["Body"], "not json");
+    assert_eq!(letters[0]["Attributes"]["MessageGroupId"], "g");
+    assert_eq!(letters[0]["MessageAttributes"]["voxd.reason"]["StringValue"], "not_json");
+}
+
+#[tokio::test]
 async fn a_standard_queues_group_is_the_calls_tenant_and_else_the_user_is() {
     let world = World::new().await;
     let _daemon = world.daemon().await;

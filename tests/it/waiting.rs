@@ -37,7 +37,7 @@ fn pairs(states: &[(&str, &str)]) -> Vec<(String, String)> {
 async fn a_call_is_not_sent_before_its_time_nor_after_it() {
     let world = World::new().await;
     let _daemon = world.daemon().await;
-    let start = clock::now() + TimeDelta::seconds(3);
+    let start = clock::now() + TimeDelta::seconds(4);
     world.enqueue(&with("later", &number(0, "0100"), |data| data["not_before"] = json!(start))).await;
     world.enqueue(&with("gone", &number(1, "0100"), |data| data["expires_at"] = json!("2026-01-01T00:00:00Z"))).await;
     // Two calls that cannot be sent in time: one waits for its line, which is never free.
@@ -45,7 +45,7 @@ async fn a_call_is_not_sent_before_its_time_nor_after_it() {
     world.bland.set_script(&line, Script { talk: Duration::from_secs(3_600_000), ..Script::default() });
     world.enqueue(&call_event("holds-the-line", &line)).await;
     world.until_status("holds-the-line", "placed").await;
-    let end = clock::now() + TimeDelta::seconds(2);
+    let end = clock::now() + TimeDelta::seconds(4);
     world.enqueue(&with("too-late", &line, |data| data["expires_at"] = json!(end))).await;
 
     world.until_status("gone", "expired").await;
@@ -263,11 +263,12 @@ async fn the_cap_on_live_calls_holds_over_two_replicas() {
         ..WorldOptions::default()
     })
     .await;
-    let _one = world.daemon().await;
-    let _two = world.daemon().await;
+    // All are there before the first receive, so that there is always more to send than room.
     for n in 0..12 {
         world.enqueue(&call_event(&format!("c{n}"), &number(n, "0100"))).await;
     }
+    let _one = world.daemon().await;
+    let _two = world.daemon().await;
     for n in 0..12 {
         world.until_status(&format!("c{n}"), "completed").await;
     }
@@ -307,9 +308,9 @@ async fn the_rate_is_kept_by_two_replicas_together() {
     }
     let at: Vec<_> = world.bland.journal().creates().iter().map(|create| create.at).collect();
     assert_eq!(at.len(), 30);
-    // Each replica spaces its own evenly; a slow moment may bring one of each closer together.
+    // Each replica spaces its own evenly; slow moments bring some closer together, by far not to twice the rate.
     for start in &at {
         let within = at.iter().filter(|at| (*start..*start + TimeDelta::seconds(1)).contains(at)).count();
-        assert!(within <= PER_SECOND + 2, "{within} requests within a second");
+        assert!(within <= PER_SECOND + PER_SECOND / 2, "{within} requests within a second");
     }
 }
