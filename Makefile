@@ -23,7 +23,8 @@ run: deps ## Installs what is missing, builds, and runs everything on this machi
 	$(SAY) 'building voxd'
 	@cargo build --locked
 	$(SAY) 'voxd dev'
-	@exec target/debug/voxd dev $(ARGS)
+	@target/debug/voxd dev $(ARGS) || { code=$$?; \
+	    [ $$code -ne 69 ] || echo 'Options of voxd dev go into ARGS: make run ARGS="--http-port 0"' >&2; exit $$code; }
 
 .PHONY: deps
 deps: ## Installs missing system packages, or names them

@@ -57,6 +57,8 @@ pub async fn serve(config: Config, lifecycle: Lifecycle) -> Result<(), Failure> 
 
 /// [`serve`] with parts of the caller's own.
 pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> Result<(), Failure> {
+    // Before anything that counts.
+    let metrics = metrics::install();
     let config = Arc::new(config);
     let replica = Uuid::now_v7();
     let store = Store::new(&config.database).map_err(Failure::BadConfiguration)?;
@@ -132,7 +134,7 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
         registry,
         config: config.clone(),
         health: health.clone(),
-        metrics: metrics::install(),
+        metrics,
         processors: processors.clone(),
         webhooks,
     };

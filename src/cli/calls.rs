@@ -17,7 +17,7 @@ Examples:
   voxd calls show 0198c6a2-41f0-7c3e-8a55-0d9f3a1c2b4d
   voxd calls show crm/lead-42-welcome   by source/id of the job
   voxd calls cancel crm/lead-42-welcome --because 'the customer wrote'
-  voxd calls settle 0198c6a2-… --as placed --because 'it is in the platform console' --platform-call-id abc
+  voxd calls settle 0198c6a2-… --as placed --because 'seen in the console' --platform-call-id abc
   voxd calls settle 0198c6a2-… --as redial --because 'platform log of 12:04 shows no request'";
 
 /// Looks at calls and decides what a machine must not

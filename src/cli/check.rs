@@ -20,7 +20,7 @@ use crate::platforms::{Encoding, PlatformRegistry, RequestPreview};
 
 const AFTER_HELP: &str = "\
 Examples:
-  voxd check events.json                validates, and prints the request that each event would send
+  voxd check events.json                validates, and prints each event's request
   voxd check - --json < events.jsonl    the same for programs
   voxd check events.json --voice-configs configs.json
   voxd check events.json --stored       takes named voice configurations from the database

@@ -24,13 +24,16 @@ use crate::telemetry;
 
 const AFTER_HELP: &str = "\
 Examples:
-  voxd dev                                      starts, plays the sample calls, goes on until Ctrl-C
-  voxd dev --once                               ends when the sample calls have ended (0), or after two minutes (1)
-  voxd dev --dir .voxd-2 --http-port 0 --sqs-port 0 --bland-port 0     a second one beside the first
-  voxd dev --verbose                            the daemon's own log on the terminal
+  voxd dev                  starts, plays the sample calls, goes on until Ctrl-C
+  voxd dev --once           ends when the sample calls have ended (0), or after two minutes (1)
+  voxd dev --dir .voxd-2 --http-port 0 --sqs-port 0 --bland-port 0
+                            a second one beside the first
+  voxd dev --verbose        the daemon's own log on the terminal
 
-It runs the real daemon against a private Postgres, a local SQS and a simulated Bland AI. Data stays in the directory from
-run to run; remove the directory to drop it. In another terminal:  . .voxd/env && voxd calls list";
+It runs the real daemon against a private Postgres, a local SQS and a simulated Bland AI. Data stays in the directory from \
+run to run; remove the directory to drop it.
+
+In another terminal:  . .voxd/env && voxd calls list";
 
 /// How long the sample calls may take.
 const SAMPLES_WITHIN: Duration = Duration::from_secs(120);

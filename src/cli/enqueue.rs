@@ -16,7 +16,7 @@ const AFTER_HELP: &str = "\
 Examples:
   voxd enqueue events.json --queue calls
   jq -c '.[]' leads.json | voxd enqueue -       JSON lines from another program
-  voxd enqueue one.json --repeat 1000           the same event a thousand times, with ids of its own: ID-1 … ID-1000
+  voxd enqueue one.json --repeat 1000           a thousand events, with ids ID-1 … ID-1000
   voxd enqueue bad.json --no-validate           to see how bad input is treated
   voxd enqueue events.json --json | jq -r '.message_ids[]'
 

@@ -10,7 +10,7 @@ Examples:
   DATABASE_URL=postgres://voxd:…@db/voxd voxd migrate
   voxd migrate --json
 
-Safe to run at any time and by several at once; a database that is up to date stays as it is. The daemon does not
+Safe to run at any time and by several at once; a database that is up to date stays as it is. The daemon does not \
 migrate by itself: it waits, not ready, until this has been done.";
 
 /// Applies the migrations to the database

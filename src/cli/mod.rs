@@ -37,8 +37,9 @@ First steps:
   voxd enqueue events.json              events onto the queue
   voxd calls list                       what became of them
 
-Settings come from default.toml (compiled in), then the file of --config, then the environment: VOXD_SECTION__KEY,
+Settings come from default.toml (compiled in), then the file of --config, then the environment: VOXD_SECTION__KEY, \
 e.g. VOXD_WORKER__LEASE=10s; DATABASE_URL, VOXD_QUEUES, BLAND_AI_API_KEY and the AWS variables under their own names.
+
 See them all, with where each comes from:  voxd check --config
 
 Exit codes: 0 fine; 1 failed while running; 2 bad usage; 64 bad configuration; 69 a needed service cannot be reached.";

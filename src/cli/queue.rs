@@ -9,7 +9,7 @@ use crate::queue::{DeadLetterQueue, QueueInfo, Redrive};
 const AFTER_HELP: &str = "\
 Examples:
   voxd queue depth                      every configured queue and its dead-letter queue
-  voxd queue dlq --limit 5              the first dead letters with their reasons; they stay where they are
+  voxd queue dlq --limit 5              dead letters with their reasons; they stay where they are
   voxd queue dlq --json | jq -r '.[].body' > letters.jsonl
   voxd queue redrive --queue calls      sends all dead letters of that queue back to it
 

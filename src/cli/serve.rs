@@ -10,12 +10,14 @@ use crate::telemetry;
 
 const AFTER_HELP: &str = "\
 Examples:
-  DATABASE_URL=postgres://voxd:…@db/voxd AWS_REGION=us-east-1 VOXD_QUEUES=calls BLAND_AI_API_KEY=org_… voxd serve
+  export DATABASE_URL=postgres://voxd:…@db/voxd AWS_REGION=us-east-1
+  export VOXD_QUEUES=calls BLAND_AI_API_KEY=org_…
+  voxd serve
   voxd serve --config /etc/voxd.toml
   voxd serve --roles http               webhooks and API only; workers run elsewhere
   voxd serve --roles worker             queues and sending only
 
-Stops at SIGTERM: takes no new work, ends the sends under way, gives its leases back, exits with 0. A second signal
+Stops at SIGTERM: takes no new work, ends the sends under way, gives its leases back, exits with 0. A second signal \
 leaves at once.";
 
 /// The daemon: queues, sending, looking up, and the side port

@@ -12,12 +12,12 @@ use crate::sim::sqs::{SqsOptions, SqsServer};
 
 const AFTER_HELP: &str = "\
 Examples:
-  voxd simulate                         prints the environment that points a producer or a daemon at it
+  voxd simulate                         prints the environment that points others at it
   voxd simulate --sqs-port 9324 --queue calls --queue orders.fifo
   voxd simulate --fast --json           calls end at once; one line of JSON, for a test's set-up
 
-What a call does is chosen by the last four digits of its number: 0100 completed, 0101 no answer, 0102 busy,
-0103 voicemail, 0110 invalid number, 0122 a 504 although the call was made. The simulated Bland AI shows what it was asked
+What a call does is chosen by the last four digits of its number: 0100 completed, 0101 no answer, 0102 busy, \
+0103 voicemail, 0110 invalid number, 0122 a 504 although the call was made. The simulated Bland AI shows what it was asked \
 at /_voxd/journal. Ends at Ctrl-C and keeps nothing.";
 
 /// The simulated platforms and the local SQS alone, for a producer's own tests
