@@ -15,7 +15,7 @@ use super::admission::VoiceDelivery;
 use super::decide::{Policy, decide};
 use super::dispatcher::Ready;
 use super::rate::{LiveReplicas, Pause, Rate};
-use super::recorder::Recording;
+use super::recorder::{GroupTurn, Recording};
 use crate::call::{CallStatus, Verdict};
 use crate::clock::{self, Monotonic};
 use crate::config::PlatformConfig;
@@ -34,6 +34,7 @@ const BATCH: usize = 128;
 const NUMBER_BUSY_WAIT: Duration = Duration::from_secs(30);
 const ORDER_WAIT: Duration = Duration::from_secs(1);
 const CAP_WAIT: Duration = Duration::from_secs(2);
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
 /// A pause that a platform asks for is not believed beyond this.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
@@ -269,7 +270,9 @@ impl Lane {
     /// know, and the calls go back into the line.
     async fn recover(&mut self, intents: &[Intent], error: StoreError) -> Option<Vec<IntentOutcome>> {
         let ids: Vec<Uuid> = intents.iter().map(|intent| intent.attempt_id).collect();
-        let mut waits = Waits::new(Duration::from_millis(50), Duration::from_secs(1));
+        // A server that refuses (one that would forget commits, say) will refuse again in a moment.
+        let first = if error.is_unavailable() { Duration::from_millis(50) } else { REFUSED_WAIT };
+        let mut waits = Waits::new(first, Duration::from_secs(1));
         let mut error = error;
         loop {
             tracing::warn!(platform = self.parts.platform.name(), calls = ids.len(), %error, "sending waits for Postgres");
@@ -406,6 +409,7 @@ struct Sending {
 impl Sending {
     async fn run(self, candidate: Candidate, permit: SendPermit) {
         let Candidate { ready, attempt_id, payload, room } = candidate;
+        let turn = ready.call.order_key.clone().map(|key| GroupTurn { key, next: self.groups });
         let Ok(slot) = self.slots.acquire().await else { return };
         let name = self.platform.name();
         fault::point("before_send");
@@ -427,8 +431,7 @@ impl Sending {
             self.pause.for_the_next(pause);
         }
         let answered = decide(&call, attempt_id, &result, &self.policy, self.unit);
-        let order = call.order_key.map(|key| (key, self.groups));
         // The recorder lives as long as any sender does.
-        let _ = self.answers.send(Recording { answered, platform: name, received: since, order }).await;
+        let _ = self.answers.send(Recording { answered, platform: name, received: since, turn }).await;
     }
 }

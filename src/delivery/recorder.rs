@@ -23,8 +23,21 @@ pub(super) struct Recording {
     pub answered: Answered,
     pub platform: &'static str,
     pub received: Monotonic,
-    /// The message group that waits for this answer, and whom to tell.
-    pub order: Option<(String, mpsc::UnboundedSender<String>)>,
+    /// The message group that waits for this answer.
+    pub turn: Option<GroupTurn>,
+}
+
+/// A message group's turn. Dropped, also by a panic on the way, it is the next one's: a group never waits for a call that
+/// is not under way any more.
+pub(super) struct GroupTurn {
+    pub key: String,
+    pub next: mpsc::UnboundedSender<String>,
+}
+
+impl Drop for GroupTurn {
+    fn drop(&mut self) {
+        let _ = self.next.send(std::mem::take(&mut self.key));
+    }
 }
 
 /// Runs until every sender is gone, so that no answer is lost on the way down.
@@ -38,7 +51,7 @@ async fn run(store: Store, lifecycle: Lifecycle, mut receiver: mpsc::Receiver<Re
     let mut batch = Vec::with_capacity(BATCH);
     let mut next = clock::monotonic();
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        if batch.len() < BATCH && batch.iter().all(|recording| recording.order.is_none()) {
+        if batch.len() < BATCH && batch.iter().all(|recording| recording.turn.is_none()) {
             tokio::time::sleep_until(next).await;
             while batch.len() < BATCH
                 && let Ok(recording) = receiver.try_recv()
@@ -53,11 +66,7 @@ async fn run(store: Store, lifecycle: Lifecycle, mut receiver: mpsc::Receiver<Re
                 "stopped before these answers were recorded; the reconciler will look the attempts up"
             );
         }
-        for recording in batch.drain(..) {
-            if let Some((key, done)) = recording.order {
-                let _ = done.send(key);
-            }
-        }
+        batch.clear();
     }
 }
 
@@ -120,4 +129,21 @@ fn note(recording: &Recording, ours: bool) {
         status = %answer.call_status,
         "answered"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_groups_turn_goes_on_even_when_its_send_panics() {
+        let (next, mut turns) = mpsc::unbounded_channel();
+        let turn = GroupTurn { key: "jobs.fifo/g".into(), next };
+        let sending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _turn = turn;
+            panic!("a platform's parser has a bug");
+        }));
+        assert!(sending.is_err());
+        assert_eq!(turns.try_recv().as_deref(), Ok("jobs.fifo/g"));
+    }
 }

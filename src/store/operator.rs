@@ -99,10 +99,14 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?
             else {
+                tx.rollback().await?;
+                conn.done();
                 return Ok(Cancelled::NotFound);
             };
             let status: CallStatus = row.status.parse().map_err(StoreError::Refused)?;
             if status.is_terminal() {
+                tx.rollback().await?;
+                conn.done();
                 return Ok(Cancelled::AlreadyEnded { status });
             }
             sqlx::query!(

@@ -118,3 +118,46 @@ async fn a_standard_queues_group_is_the_calls_tenant_and_else_the_user_is() {
         assert_eq!(kept.as_deref(), Some(tenant), "{id}");
     }
 }
+
+const CALLS: u32 = 12;
+const GROUPS: u32 = 3;
+
+#[tokio::test]
+async fn two_replicas_and_a_crash_keep_the_order_of_every_group() {
+    let bland = BlandOptions { latency: Duration::from_millis(30), ..BlandOptions::default() };
+    // What the dying one received comes back soon.
+    let environment = vec![("VOXD_QUEUE__VISIBILITY".to_owned(), "2s".to_owned())];
+    let world = World::with(WorldOptions { fifo: true, bland, environment, ..WorldOptions::default() }).await;
+    for n in 0..CALLS {
+        let group = n % GROUPS;
+        let event = call_event(&format!("g{group}-{n:02}"), &number(n, "0100"));
+        let mut message = Outgoing::new(event.to_string());
+        message.group_id = Some(format!("g{group}"));
+        message.deduplication_id = Some(format!("m{n}"));
+        world.enqueue_raw(message).await;
+    }
+    let mut dying = world.daemon_with(&[("VOXD_TEST_FAULT", "after_accept=crash")]).await;
+    eventually("the first replica dies with calls accepted", async || dying.has_ended().then_some(())).await;
+    let _one = world.daemon().await;
+    let _other = world.daemon().await;
+    eventually("all calls are made", async || (world.creates_by_attempt().len() == CALLS as usize).then_some(())).await;
+    let order: Vec<(String,)> = sqlx::query_as(
+        "select c.event_id from call_attempts a join calls c on c.id = a.call_id order by a.committed_at",
+    )
+    .fetch_all(&world.db)
+    .await
+    .unwrap();
+    for group in 0..GROUPS {
+        let of_group: Vec<&str> =
+            order.iter().map(|(id,)| id.as_str()).filter(|id| id.starts_with(&format!("g{group}-"))).collect();
+        assert!(of_group.is_sorted() && of_group.len() == (CALLS / GROUPS) as usize, "{of_group:?}");
+    }
+    let overlapping: i64 = world
+        .count(
+            "select count(*) from call_attempts a join calls c on c.id = a.call_id
+             join calls d on d.order_key = c.order_key and d.order_seq < c.order_seq join call_attempts b on b.call_id = d.id
+             where b.answered_at is null or b.answered_at > a.committed_at",
+        )
+        .await;
+    assert_eq!(overlapping, 0, "a call was sent before the answer of the one before it");
+}
