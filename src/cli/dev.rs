@@ -114,7 +114,14 @@ impl Dev {
         let config = stack.config(context.file.as_deref(), &context.environment)?;
         let telemetry = self.logs(&config, stack)?;
         let store = Store::new(&config.database).map_err(CommandError::Failed)?;
-        match store.migrate().await? {
+        let migrated = store.migrate().await.map_err(|error| match CommandError::from(error) {
+            CommandError::Failed(text) => {
+                let dir = self.dir.display();
+                CommandError::Failed(format!("{text}. The data in {dir} is of another version: make clean-dev drops it"))
+            }
+            other => other,
+        })?;
+        match migrated {
             0 => screen.done("database       up to date"),
             n => screen.done(&format!("database       {n} migrations applied")),
         }
