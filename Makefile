@@ -51,7 +51,7 @@ lint: deps .voxd/venv-lint/.done ## Formatting, clippy, SQL, docs, dependencies,
 	$(SAY) 'queries against the migrations'
 	@.ci/sqlx --check
 	$(SAY) 'documentation'
-	@RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+	@RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked --document-private-items
 
 .PHONY: chaos
 chaos: deps ## Kills replicas and Postgres under load, then counts (VOXD_CHAOS_SEED=… to repeat a run)
