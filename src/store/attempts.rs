@@ -153,7 +153,7 @@ impl Store {
                     as input(call_id, attempt_id, fence, state, verdict, reason, detail, http_status, platform_call_id,
                         call_status, call_reason, call_detail, scheduled_in, next_because, next_platform, look_in)
                 ), held as materialized (
-                    select c.id, c.fence, c.cancel_requested_at from calls c join input i on i.call_id = c.id order by c.id for no key update of c
+                    select c.id, c.cancel_requested_at from calls c join input i on i.call_id = c.id order by c.id for no key update of c
                 ), known as (
                     update call_attempts a
                     set state = case when a.state = 'sending' then i.state else a.state end,
@@ -166,8 +166,10 @@ impl Store {
                             when h.cancel_requested_at is not null and i.state = 'placed' then clock_timestamp()
                             else clock_timestamp() + make_interval(secs => i.look_in) end
                     from input i join held h on h.id = i.call_id
-                    -- The call may have gone on (a webhook told its outcome, and a retry is due); the answer is still this attempt's.
-                    where a.id = i.attempt_id and a.fence = i.fence and a.answered_at is null and (h.fence = i.fence or a.state <> 'sending')
+                    -- The call may have gone on, with a new fence (a webhook told its outcome, and a retry is due): the answer is
+                    -- still this attempt's. Not judged by its state here: where the webhook commits while this statement waits for
+                    -- the call, the state would be the one before. An attempt in 'sending' always has its call's fence.
+                    where a.id = i.attempt_id and a.fence = i.fence and a.answered_at is null
                     returning a.id, a.call_id, a.state
                 ), moved as (
                     update calls c

@@ -395,6 +395,37 @@ async fn an_answer_that_comes_after_its_calls_outcome_is_kept_with_the_attempt()
 }
 
 #[tokio::test]
+async fn an_answer_that_waits_for_its_calls_outcome_to_commit_is_kept_with_the_attempt() {
+    let ledger = Ledger::new().await;
+    let (call, attempt_id) = ledger.sending(new_call("at-once", ADA)).await;
+    // What a webhook does that tells an outcome which the call retries; it commits while the answer waits for the call.
+    let mut webhook = ledger.db.begin().await.unwrap();
+    for statement in [
+        "select from calls where id = $1 for no key update",
+        "update call_attempts set state = 'busy', ended_at = now() where call_id = $1",
+        "update calls set status = 'scheduled', status_reason = 'retry', scheduled_for = now(), fence = fence + 1, lease_owner = null,
+             lease_until = null, sent_in_order = true where id = $1",
+    ] {
+        sqlx::query(statement).bind(call.id).execute(&mut *webhook).await.unwrap();
+    }
+    let answers = [answered(&call, attempt_id)];
+    let commit = async {
+        harness::eventually("the answer waits for the call", async || {
+            let waiting = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+            sqlx::query_scalar::<_, bool>(waiting).fetch_one(&ledger.db).await.unwrap().then_some(())
+        })
+        .await;
+        webhook.commit().await.unwrap();
+    };
+    let (recorded, ()) = tokio::join!(ledger.store.record(&answers), commit);
+    assert_eq!(recorded.unwrap(), [attempt_id]);
+    let kept: (String, Option<String>) =
+        sqlx::query_as("select state, verdict from call_attempts").fetch_one(&ledger.db).await.unwrap();
+    assert_eq!(kept, ("busy".into(), Some("placed".into())));
+    assert_eq!(ledger.status(call.id).await, "scheduled");
+}
+
+#[tokio::test]
 async fn a_cancelled_call_that_was_not_sent_ends_with_the_stable_reason() {
     let ledger = Ledger::new().await;
     let (call, attempt_id) = ledger.sending(new_call("cancelled", ADA)).await;

@@ -26,7 +26,8 @@ fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// `(state, verdict)` of each attempt.
 async fn states(world: &World, id: &str) -> Vec<(String, String)> {
-    world.attempts(id).await.into_iter().map(|(state, verdict, _)| (state, verdict.unwrap_or_default())).collect()
+    let attempts = world.answered_attempts(id).await;
+    attempts.into_iter().map(|(state, verdict, _)| (state, verdict.unwrap_or_default())).collect()
 }
 
 fn pairs(states: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -110,7 +111,7 @@ async fn retries_follow_the_calls_policy() {
     world.until_status("third-time", "completed").await;
     let because = |n: u32| format!("retry: attempt {n} ended as busy");
     assert_eq!(
-        world.attempts("third-time").await,
+        world.answered_attempts("third-time").await,
         [("busy", "first".to_owned()), ("busy", because(1)), ("completed", because(2))].map(|(state, because)| (
             state.to_owned(),
             Some("placed".to_owned()),

@@ -186,6 +186,15 @@ impl World {
         .expect("attempts")
     }
 
+    /// As [`World::attempts`], once each one's answer is recorded: a call's end may be told before it.
+    pub async fn answered_attempts(&self, event_id: &str) -> Vec<(String, Option<String>, String)> {
+        eventually(&format!("each answer about {event_id} is recorded"), async || {
+            let attempts = self.attempts(event_id).await;
+            attempts.iter().all(|(_, verdict, _)| verdict.is_some()).then_some(attempts)
+        })
+        .await
+    }
+
     /// How many create requests the platform saw for each attempt: at most one, always.
     pub fn creates_by_attempt(&self) -> BTreeMap<Uuid, usize> {
         self.bland.journal().creates_by_attempt()
