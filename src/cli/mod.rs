@@ -1,6 +1,6 @@
-//! The commands. One file each; [`Command`] is the one list of them.
+//! The commands. One file each; `Command` is the one list of them.
 //!
-//! A command gets [`Context`] (settings, where from), does its work, and ends well or with a [`CommandError`], whose
+//! A command gets `Context` (settings, where from), does its work, and ends well or with a [`CommandError`], whose
 //! variant is the exit code. What a command is asked for goes to standard output, everything else to standard error.
 
 mod calls;
