@@ -117,7 +117,9 @@ impl Dev {
         let migrated = store.migrate().await.map_err(|error| match CommandError::from(error) {
             CommandError::Failed(text) => {
                 let dir = self.dir.display();
-                CommandError::Failed(format!("{text}. The data in {dir} is of another version: make clean-dev drops it"))
+                CommandError::Failed(format!(
+                    "{text}. The data in {dir} is of another version: make clean-dev drops it"
+                ))
             }
             other => other,
         })?;

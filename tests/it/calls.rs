@@ -1,7 +1,10 @@
 //! Calls that come by the API, stored voice configurations, and what is kept of a call.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
+use voxd::sim::platform::Script;
 
 use crate::harness::{World, call_event, number, reply};
 
@@ -74,15 +77,19 @@ async fn a_stored_configuration_is_taken_by_name_as_it_was_at_acceptance() {
     let mut event = call_event("by-name", &number(0, "0100"));
     event["data"]["voice_config"] = json!("reminder");
     event["data"].as_object_mut().unwrap().remove("content");
+    // The second waits for the line, which the first holds until it is told to end.
+    let line = number(0, "0100");
+    let long = Script { talk: Duration::from_secs(3_600_000), ..Script::default() };
+    world.bland.set_scripts(&line, vec![long, Script::default()]);
     let mut later = event.clone();
     later["id"] = json!("later");
-    later["data"]["lead"]["phone_number"] = json!(number(1, "0100"));
-    later["data"]["not_before"] = json!(voxd::clock::now() + chrono::TimeDelta::seconds(4));
     world.enqueue(&event).await;
+    world.until_status("by-name", "placed").await;
     world.enqueue(&later).await;
-    world.until_status("by-name", "completed").await;
-    world.until_was("later", "scheduled", "not_before").await;
+    world.until_was("later", "scheduled", "number_busy").await;
     assert_eq!(operator.put("/api/voice-configs/reminder/", &stored(9)).await.status, 200);
+    let first = world.call_id("by-name").await;
+    assert_eq!(operator.post(&format!("/api/calls/{first}/cancel/"), &json!({})).await.status, 202);
     world.until_status("later", "completed").await;
     for record in world.bland.call_ids().iter().filter_map(|id| world.bland.record(id)) {
         assert_eq!(record["max_duration"], 3, "the edit came after both were accepted");
