@@ -25,6 +25,8 @@ const CONCURRENCY: usize = 16;
 const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
 const LOOK_UP_WAIT_MAX: Duration = Duration::from_secs(60);
 
+const GAUGES_EVERY: Duration = Duration::from_secs(2);
+const GAUGES_EVERY_AT_MOST: Duration = Duration::from_secs(10);
 /// How long looks under way may go on after shutdown began.
 const LAST_LOOKS: Duration = Duration::from_secs(3);
 
@@ -304,11 +306,12 @@ pub async fn watch_ledger(store: Store, lifecycle: Lifecycle) {
             statuses.set(&metrics::CALLS, state.by_status);
             reasons.set(&metrics::CALLS_WAITING, state.waiting);
         }
-        // Counting a very long queue takes its time; it may take a twentieth of Postgres's.
-        let rest = (clock::monotonic() - begun) * 20;
+        // Counting a very long queue takes its time; it may take a twentieth of Postgres's. A server that was away is no
+        // reason for old numbers.
+        let rest = ((clock::monotonic() - begun) * 20).clamp(GAUGES_EVERY, GAUGES_EVERY_AT_MOST);
         tokio::select! {
             () = stop.cancelled() => {}
-            () = clock::sleep(rest.max(Duration::from_secs(2))) => {}
+            () = clock::sleep(rest) => {}
         }
     }
 }
