@@ -26,7 +26,7 @@ const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
 const LOOK_UP_WAIT_MAX: Duration = Duration::from_secs(60);
 
 const GAUGES_EVERY: Duration = Duration::from_secs(2);
-const GAUGES_EVERY_AT_MOST: Duration = Duration::from_secs(10);
+const GAUGES_EVERY_AT_MOST: Duration = Duration::from_secs(5);
 /// How long looks under way may go on after shutdown began.
 const LAST_LOOKS: Duration = Duration::from_secs(3);
 
