@@ -19,8 +19,9 @@ pub struct Daemon {
 impl Daemon {
     pub async fn start(port: u16, environment: &[(String, String)], log: &Path) -> Self {
         let file = std::fs::File::create(log).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_voxd"))
-            .arg("serve")
+        // It ends with the test's thread, also where the test program is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_voxd"), "serve"])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("RUST_LOG", "voxd=debug")
