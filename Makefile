@@ -96,7 +96,7 @@ clean-dev: ## Drops the data of `voxd dev`
 # Python environments, made anew when their list changes. The mark is made last: one cut short is no environment.
 .voxd/venv-moto/.done: tests/requirements-moto.txt
 .voxd/venv-lint/.done: .ci/requirements-lint.txt
-.voxd/venv-peers/.done: tests/peers/requirements.txt
+.voxd/venv-peers/.done: tests/bench/peers/requirements.txt
 .voxd/venv-%/.done:
 	$(SAY) 'installing $<'
 	@rm -rf .voxd/venv-$*
@@ -106,7 +106,7 @@ clean-dev: ## Drops the data of `voxd dev`
 	@touch $@
 
 # sqs-consumer wants a newer Node than Debian's; npm's package `node` brings one.
-.voxd/peers/.done: tests/peers/package.json
+.voxd/peers/.done: tests/bench/peers/package.json
 	$(SAY) 'installing $<'
 	@command -v npm >/dev/null || { echo 'npm is missing. Type: apt-get install --no-install-recommends npm' >&2; exit 1; }
 	@rm -rf .voxd/peers && mkdir -p .voxd/peers

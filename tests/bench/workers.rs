@@ -76,12 +76,12 @@ impl Worker {
             }
             Kind::SqsConsumer => {
                 let mut command = Command::new(root().join(".voxd/peers/node_modules/.bin/node"));
-                command.arg(root().join("tests/peers/consumer.mjs")).current_dir(root().join(".voxd/peers"));
+                command.arg(root().join("tests/bench/peers/consumer.mjs")).current_dir(root().join(".voxd/peers"));
                 command
             }
             Kind::Poller => {
                 let mut command = Command::new(root().join(".voxd/venv-peers/bin/python"));
-                command.arg(root().join("tests/peers/poller.py"));
+                command.arg(root().join("tests/bench/peers/poller.py"));
                 command
             }
         };
