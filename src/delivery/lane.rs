@@ -88,7 +88,7 @@ impl Lane {
             rate: Rate::new(parts.settings.calls_per_second, parts.live_replicas.clone()),
             slots: Arc::new(Semaphore::new(slots)),
             ahead: Arc::new(Semaphore::new(slots + ahead)),
-            worthwhile: ahead.div_ceil(2) as u32,
+            worthwhile: ahead.div_ceil(3) as u32,
             sends: TaskTracker::new(),
             renewed: clock::monotonic(),
             chance: fastrand::Rng::with_seed(parts.seed),
