@@ -254,6 +254,10 @@ impl Lane {
                     )
                     .await;
                 }
+                IntentOutcome::CancelledAhead => {
+                    let detail = "its cancellation came before the call itself";
+                    self.end_unsent(candidate.ready, CallStatus::Cancelled, "cancel_requested", detail).await;
+                }
                 IntentOutcome::Overtaken => {
                     metrics::LEASE_LOST.inc([]);
                     tracing::info!(call_id = %candidate.ready.call.id, "not ours any more: cancelled or taken over");

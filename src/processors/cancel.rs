@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Accepted, Incoming, Processor};
 use crate::job::{CancelData, JobKind};
 use crate::store::accept::Acceptance;
-use crate::store::operator::CallName;
+use crate::store::operator::{CallName, Cancelled};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics;
 
@@ -29,7 +29,7 @@ impl CancelProcessor {
         let acceptance = self.store.accept_name(&job.key, &job.content_hash, job.kind.event_type(), subject).await?;
         if acceptance != Acceptance::KeyReused {
             // Also for a repeat: the first try may have ended between the two, and cancelling twice changes nothing.
-            let cancelled = self.store.cancel(&call_name(data), incoming.via.source, reason).await?;
+            let cancelled = self.cancel(&call_name(data), incoming.via.source, reason).await?;
             tracing::info!(source = %job.key.source, event_id = %job.key.id, ?cancelled, "cancel requested");
         }
         if acceptance == Acceptance::New {
@@ -40,6 +40,16 @@ impl CancelProcessor {
             Acceptance::Repeat { call_id } => Accepted::Repeat { subject_id: call_id },
             Acceptance::KeyReused => Accepted::KeyReused,
         })
+    }
+}
+
+impl CancelProcessor {
+    /// A standard queue keeps no order: a cancellation may come before its call, and holds all the same.
+    async fn cancel(&self, name: &CallName, by: &str, reason: &str) -> Result<Cancelled, StoreError> {
+        let cancelled = self.store.cancel(name, by, reason).await?;
+        let (Cancelled::NotFound, CallName::Job { source, event_id }) = (cancelled, name) else { return Ok(cancelled) };
+        self.store.cancel_ahead(source, event_id, by, reason).await?;
+        self.store.cancel(name, by, reason).await
     }
 }
 

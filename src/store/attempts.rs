@@ -40,6 +40,8 @@ pub enum IntentOutcome {
     /// The account's live calls are at the cap.
     AtCap,
     Expired,
+    /// Its cancellation came before the call itself.
+    CancelledAhead,
     /// Cancelled, settled or taken over by somebody else: nothing of ours any more.
     Overtaken,
 }
@@ -262,6 +264,7 @@ async fn spend_rows(conn: &mut sqlx::PgConnection, columns: &IntentColumns, room
                     from input i join calls c on c.id = i.call_id
                     where c.fence = i.fence and c.lease_owner = $6 and c.lease_until > clock_timestamp()
                       and c.status in ('accepted', 'scheduled') and c.cancel_requested_at is null
+                      and not exists (select from early_cancellations x where x.source = c.source and x.event_id = c.event_id)
                       and (c.expires_at is null or c.expires_at > clock_timestamp())
                       and (c.order_key is null or not exists (
                           select from calls e where e.order_key = c.order_key and not e.sent_in_order and e.order_seq < c.order_seq))
@@ -318,6 +321,7 @@ async fn why_not(conn: &mut sqlx::PgConnection, replica: Uuid, calls: &[Uuid]) -
                       select from calls e where e.order_key = c.order_key and not e.sent_in_order and e.order_seq < c.order_seq)) as "behind!",
                   exists (select from call_attempts a where a.to_number = c.to_number
                       and a.state in ('sending', 'in_doubt', 'unknown', 'placed', 'ringing', 'in_progress')) as "busy!",
+                  exists (select from early_cancellations x where x.source = c.source and x.event_id = c.event_id) as "cancelled!",
                   durability_problem() as problem
            from calls c where c.id = any($1)"#,
         calls,
@@ -333,6 +337,7 @@ async fn why_not(conn: &mut sqlx::PgConnection, replica: Uuid, calls: &[Uuid]) -
         .map(|row| {
             let outcome = match (row.ours.unwrap_or(false), row.expired, row.behind, row.busy) {
                 (false, ..) => IntentOutcome::Overtaken,
+                (true, ..) if row.cancelled => IntentOutcome::CancelledAhead,
                 (true, true, ..) => IntentOutcome::Expired,
                 (true, false, true, _) => IntentOutcome::Behind,
                 (true, false, false, true) => IntentOutcome::NumberBusy,

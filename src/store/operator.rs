@@ -153,6 +153,28 @@ impl Store {
         .await
     }
 
+    /// Keeps a cancellation whose call has not come yet; that call will get no right to send.
+    ///
+    /// Committed before the caller looks for the call once more, so the two cannot miss each other: a call that is not
+    /// there then finds this row when it asks for its right.
+    pub async fn cancel_ahead(&self, source: &str, event_id: &str, by: &str, reason: &str) -> Result<()> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            sqlx::query!(
+                "insert into early_cancellations (source, event_id, requested_by, reason) values ($1, $2, $3, $4) on conflict do nothing",
+                source,
+                event_id,
+                by,
+                reason,
+            )
+            .execute(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(())
+        })
+        .await
+    }
+
     /// Settles an `unknown` call. Who and why stand in the timeline and, for a redial, in the next attempt.
     pub async fn settle(
         &self,

@@ -218,3 +218,19 @@ async fn an_unknown_call_is_settled_by_a_person_and_who_and_why_stand_in_the_tim
     assert!(attempts[1].2.contains("operator:ada") && attempts[1].2.contains(because), "{}", attempts[1].2);
     assert!(world.creates_by_attempt().values().all(|&count| count == 1));
 }
+
+#[tokio::test]
+async fn a_cancellation_that_comes_before_its_call_holds() {
+    let world = World::new().await;
+    let _daemon = world.daemon().await;
+    world
+        .enqueue(&json!({ "source": "test", "id": "stop", "type": "voice.call.cancel_requested", "data": { "source": "test", "id": "late" } }))
+        .await;
+    eventually("the cancellation is accepted", async || {
+        (world.count("select count(*) from jobs where event_id = 'stop'").await == 1).then_some(())
+    })
+    .await;
+    world.enqueue(&call_event("late", &number(0, "0100"))).await;
+    world.until_status("late", "cancelled").await;
+    assert!(world.creates_by_attempt().is_empty());
+}
