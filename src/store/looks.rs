@@ -10,6 +10,10 @@ use uuid::Uuid;
 use super::{Result, Store};
 use crate::call::{AttemptState, PhoneNumber};
 
+/// Redials after proven absence that one call gets. A platform that answers nothing and never makes the call is a matter
+/// for a person by then.
+const MAX_REDIALS: i64 = 3;
+
 /// An attempt whose turn it is.
 #[derive(Debug, Clone)]
 pub struct DueLook {
@@ -180,9 +184,16 @@ impl Store {
             note_look(&mut tx, call.id, attempt_id, &detail).await?;
             // An answer that said "accepted" without a readable id is presumed placed, whatever a listing says.
             let presumed_placed = row.reason == "no_call_id";
+            let redials = sqlx::query_scalar!(
+                r#"select count(*) as "count!" from call_attempts where call_id = $1 and state = 'absent'"#,
+                call.id
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            let may_redial = call.redial.as_deref() == Some("after_proof") && !presumed_placed && redials < MAX_REDIALS;
             let step = if absences < 2 {
                 DoubtStep::Waiting
-            } else if call.redial.as_deref() == Some("after_proof") && !presumed_placed {
+            } else if may_redial {
                 let because = format!("absence of attempt {} proven by {absences} complete listings", row.n);
                 let status = if call.cancelled { "cancelled" } else { "scheduled" };
                 sqlx::query!("update call_attempts set state = 'absent', ended_at = clock_timestamp(), next_look_at = null where id = $1", attempt_id)
@@ -200,7 +211,11 @@ impl Store {
                 .await?;
                 DoubtStep::Redial
             } else {
-                let reason = if presumed_placed { "presumed_placed" } else { "absent_not_redialled" };
+                let reason = match (presumed_placed, redials) {
+                    (true, _) => "presumed_placed",
+                    (false, 0) => "absent_not_redialled",
+                    (false, _) => "absent_again",
+                };
                 park(&mut tx, call.id, attempt_id, reason, "looked for and not found; the call's redial policy leaves it to an operator").await?;
                 DoubtStep::Unknown
             };

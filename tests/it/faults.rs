@@ -218,3 +218,23 @@ async fn proven_absence_is_parked_or_redialled_as_the_call_says() {
     assert_eq!(attempts[0].0, "absent");
     assert!(attempts[1].2.contains("proven by 2 complete listings"), "{}", attempts[1].2);
 }
+
+#[tokio::test]
+async fn a_call_that_is_absent_again_and_again_ends_with_a_person() {
+    let quick = [
+        ("VOXD_WORKER__LEASE", "1s"),
+        ("VOXD_PLATFORMS__BLAND_AI__REQUEST_TIMEOUT", "1s"),
+        ("VOXD_RECONCILE__MARGIN", "200ms"),
+        ("VOXD_RECONCILE__LISTING_INTERVAL", "500ms"),
+    ];
+    let environment = quick.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let world = World::with(WorldOptions { environment, ..WorldOptions::default() }).await;
+    let _daemon = world.daemon().await;
+    let mut event = call_event("job", &number(0, "0120"));
+    event["data"]["voice_config"]["redial"] = json!("after_proof");
+    world.enqueue(&event).await;
+    world.until_status("job", "unknown").await;
+    let states: Vec<String> = world.attempts("job").await.into_iter().map(|(state, ..)| state).collect();
+    assert_eq!(states, ["absent", "absent", "absent", "unknown"]);
+    assert_eq!(world.status("job").await.unwrap().1.as_deref(), Some("absent_again"));
+}
