@@ -150,7 +150,7 @@ async fn an_event_that_nobody_takes_is_given_up_after_its_time() {
     let database = Database::fresh().await;
     let receiver = Receiver::start(|_| status(404)).await;
     let mut config = config(&database);
-    config.outcomes.give_up_after = Duration::from_millis(300);
+    config.outcomes.give_up_after = Duration::from_secs(4);
     let id = put(&database, "url", &receiver.url).await;
     let (state, attempts, error) = deliver_until_settled(&database, &config, no_queue(), id).await;
     assert_eq!((state.as_str(), error.as_str()), ("abandoned", "answered 404"));
