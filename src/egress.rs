@@ -15,6 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use crate::config;
+use crate::text::causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -211,15 +212,9 @@ impl fmt::Display for NoPublicAddress {
 
 /// The error's causes, without the address: its path and query can carry a secret.
 fn describe(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { String::from("no answer in time") } else { String::new() };
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
+    let late = error.is_timeout().then(|| "no answer in time".to_owned());
+    let parts = late.into_iter().chain(Some(causes(error)).filter(|text| !text.is_empty()));
+    let text = parts.collect::<Vec<_>>().join(": ");
     if text.is_empty() { "the request failed".into() } else { text.chars().take(300).collect() }
 }
 

@@ -15,3 +15,11 @@ pub fn nearest_hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -
         .map(|(_, name)| format!(" (did you mean {name:?}?)"))
         .unwrap_or_default()
 }
+
+/// What led to an error, outermost first, bounded; empty where it names no cause. The error's own text is left out: for a
+/// request it holds the address, whose path and query can carry ids and secrets.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    text.chars().take(300).collect()
+}

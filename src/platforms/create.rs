@@ -18,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use crate::clock::{self, Monotonic};
+use crate::text::causes;
 
 /// Answers longer than this are cut off and count as unreadable.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -84,19 +85,7 @@ pub struct CreateClient {
 impl CreateClient {
     /// `timeout` covers the request from the connection's start to the answer's last byte.
     pub fn new(connect_timeout: Duration, timeout: Duration) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(connect_timeout)
-            .tcp_nodelay(true)
-            .no_proxy()
-            // Shorter than the idle limits of common load balancers: a request on a connection that the other side is
-            // just closing would end in doubt.
-            .pool_idle_timeout(Duration::from_secs(10))
-            .pool_max_idle_per_host(256)
-            .user_agent(concat!("voxd/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let http = client_builder(connect_timeout).pool_max_idle_per_host(256).build()?;
         Ok(Self { http, timeout })
     }
 
@@ -131,6 +120,21 @@ impl CreateClient {
     }
 }
 
+/// What every client of a platform has in common: one try, no redirect, no proxy, no second protocol.
+pub(super) fn client_builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .no_proxy()
+        // Shorter than the idle limits of common load balancers: a request on a connection that the other side is just
+        // closing would end in doubt.
+        .pool_idle_timeout(Duration::from_secs(10))
+        .user_agent(concat!("voxd/", env!("CARGO_PKG_VERSION")))
+}
+
 const WAITING: u8 = 0;
 const PERMIT_ENDED: u8 = 1;
 const DISPATCHED: u8 = 2;
@@ -154,18 +158,9 @@ fn sort_failure(error: &reqwest::Error, stage: u8) -> NoAnswer {
     }
 }
 
-/// The error with its causes, without the address (it can carry ids).
+/// The error's causes, without the address (it can carry ids).
 fn describe(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    if text.is_empty() { "the request failed".into() } else { text.chars().take(300).collect() }
+    Some(causes(error)).filter(|text| !text.is_empty()).unwrap_or_else(|| "the request failed".into())
 }
 
 struct GuardedBody {

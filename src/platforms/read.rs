@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
+use super::create::client_builder;
 use super::{PlatformError, status_class, timed, words};
 
 /// Answers longer than this are an error; a cut-off listing would prove the wrong thing.
@@ -32,16 +33,7 @@ pub struct Reply {
 impl ReadClient {
     /// `timeout` covers a request from the connection's start to the answer's last byte.
     pub fn new(platform: &'static str, connect_timeout: Duration, timeout: Duration) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(connect_timeout)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .pool_idle_timeout(Duration::from_secs(10))
-            .user_agent(concat!("voxd/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let http = client_builder(connect_timeout).build()?;
         Ok(Self { http, platform, timeout })
     }
 

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::{Accepted, Incoming, Processor};
+use super::{Accepted, Incoming, Processor, Via};
 use crate::call::{CallStatus, VoiceConfig};
 use crate::clock;
 use crate::delivery::{Admission, Dispatcher, MessageDeliveryService, Ready};
-use crate::job::{CallData, JobKind, VoiceConfigRef};
+use crate::job::{JobKind, VoiceConfigRef};
 use crate::queue::Permit;
 use crate::store::accept::{Acceptance, LeaseTo, NewCall};
 use crate::store::leases::LeasedCall;
@@ -29,24 +29,15 @@ impl VoiceCallProcessor {
         let stored =
             if names.is_empty() { Default::default() } else { self.store.voice_configs_by_name(&names).await? };
         let now = clock::now();
-        let prepare = |incoming: Incoming| {
-            let JobKind::Call(data) = &incoming.job.kind else { return None };
+        let prepare = |Incoming { job, via, place }: Incoming| {
+            let JobKind::Call(data) = &job.kind else { return None };
             let voice_config: Result<VoiceConfig, String> = match &data.voice_config {
                 VoiceConfigRef::Inline(config) => Ok((**config).clone()),
                 VoiceConfigRef::Name(name) => stored.get(name).cloned().ok_or_else(|| name.clone()),
             };
-            let data: &CallData = data;
-            let Incoming { via, place, .. } = &incoming;
-            let admission = Admission {
-                voice_config,
-                source: via.source,
-                tenant: via.tenant.clone(),
-                order: via.order.clone(),
-                now,
-            };
-            let _ = place;
-            let call = self.delivery.prepare(&incoming.job, data, admission);
-            Some((call, incoming.place))
+            let Via { source, tenant, order } = via;
+            let admission = Admission { voice_config, source, tenant, order, now };
+            Some((self.delivery.prepare(&job, data, admission), place))
         };
         Ok(batch.into_iter().filter_map(prepare).collect())
     }
