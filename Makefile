@@ -61,9 +61,25 @@ chaos: deps ## Kills replicas and Postgres under load, then counts (VOXD_CHAOS_S
 crash: deps ## A crash at every step of the send protocol, crossed with every provider script
 	@VOXD_TEST_ALL_CRASHES=1 cargo test --locked --test it crash:: -- --nocapture
 
+.PHONY: rates
+rates: deps ## 10,000 jobs against 50 calls a second and 20 at once on two replicas: the peaks, and how much of the rate is used
+	@VOXD_TEST_ALL_RATES=1 cargo test --locked --test it rates::the_rate -- --nocapture --test-threads=1
+
+.PHONY: fuzz
+fuzz: deps ## Ten million hostile sound files against the parsers, with memory counted (VOXD_FUZZ_INPUTS=…)
+	@VOXD_FUZZ_INPUTS=$${VOXD_FUZZ_INPUTS:-10000000} cargo test --locked --lib audio::fuzz -- --nocapture
+
 .PHONY: bench
 bench: deps ## Events per second, latency, CPU and memory on this machine (after bench-peers: beside the rivals)
 	@cargo bench --locked --bench peers
+
+.PHONY: test-sdks
+test-sdks: deps .voxd/venv-sdks/.done ## The vendors' own SDKs against the simulated platforms
+	@tests/sdks/run
+
+.PHONY: bench-sdks
+bench-sdks: deps .voxd/venv-sdks/.done ## Counts what each SDK sends after one 504, beside voxd; writes README.md's table
+	@tests/sdks/run --readme
 
 .PHONY: bench-peers
 bench-peers: deps .voxd/venv-peers/.done .voxd/peers/.done ## Installs the rivals that `make bench` measures in the same run (wants npm)
@@ -96,6 +112,7 @@ clean-dev: ## Drops the data of `voxd dev`
 # Python environments, made anew when their list changes. The mark is made last: one cut short is no environment.
 .voxd/venv-moto/.done: tests/requirements-moto.txt
 .voxd/venv-lint/.done: .ci/requirements-lint.txt
+.voxd/venv-sdks/.done: tests/sdks/requirements.txt
 .voxd/venv-peers/.done: tests/bench/peers/requirements.txt
 .voxd/venv-%/.done:
 	$(SAY) 'installing $<'

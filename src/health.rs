@@ -35,6 +35,9 @@ pub enum Status {
 #[derive(Debug, Clone)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<Part, Seen>>>,
+    notes: Arc<Mutex<BTreeMap<Part, String>>>,
+    /// Why a part is not used although it may answer.
+    faults: Arc<Mutex<BTreeMap<Part, String>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,12 +83,34 @@ impl Health {
     /// All parts are down until somebody has looked.
     pub fn new(parts: impl IntoIterator<Item = Part>) -> Self {
         let unseen = |part| (part, Seen { status: Status::Down, detail: "not looked at yet".into(), down_since: None });
-        Self { parts: Arc::new(Mutex::new(parts.into_iter().map(unseen).collect())) }
+        Self {
+            parts: Arc::new(Mutex::new(parts.into_iter().map(unseen).collect())),
+            notes: Arc::default(),
+            faults: Arc::default(),
+        }
+    }
+
+    /// A part that shows as down, with this text, whatever is seen of it, until it is taken back.
+    pub fn set_fault(&self, part: Part, fault: Option<String>) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => drop(faults.insert(part, fault)),
+            None => drop(faults.remove(&part)),
+        }
     }
 
     /// Tells how a part was seen just now. A part that was not named at the start is added.
     pub fn set(&self, part: Part, status: Status, detail: impl Into<String>) {
         self.see(part, status, clock::monotonic(), detail.into());
+    }
+
+    /// Something that people should know of a part beside its state; shown behind the detail. `None` takes it back.
+    pub fn note(&self, part: Part, note: Option<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Some(note) => drop(notes.insert(part, note)),
+            None => drop(notes.remove(&part)),
+        }
     }
 
     /// A part that failed for a while before it was taken for down: `since` then.
@@ -113,11 +138,20 @@ impl Health {
 
     fn report_at(&self, now: Monotonic) -> Report {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ready = true;
         let mut shown = Parts::default();
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         for (part, seen) in parts.iter() {
-            let state = PartState { status: seen.status, detail: seen.detail.clone() };
-            let down = seen.status == Status::Down;
+            let detail = match notes.get(part) {
+                Some(note) => format!("{}; {note}", seen.detail),
+                None => seen.detail.clone(),
+            };
+            let state = match faults.get(part) {
+                Some(fault) => PartState { status: Status::Down, detail: fault.clone() },
+                None => PartState { status: seen.status, detail },
+            };
+            let down = state.status == Status::Down;
             match part {
                 Part::Postgres => {
                     ready &= !down;
@@ -202,6 +236,18 @@ mod tests {
             serde_json::json!({ "status": "ready", "parts": {
                 "postgres": { "status": "up", "detail": "" }, "sqs": { "status": "up", "detail": "" }, "platforms": platforms } })
         );
+    }
+
+    #[test]
+    fn a_fault_stands_over_what_is_seen() {
+        let health = healthy();
+        let part = || Part::Platform("bland_ai".into());
+        health.set_fault(part(), Some("the breaker is open".into()));
+        health.set(part(), Status::Up, "answers");
+        let shown = health.report().parts.platforms["bland_ai"].clone();
+        assert_eq!((shown.status, shown.detail.as_str()), (Status::Down, "the breaker is open"));
+        health.set_fault(part(), None);
+        assert_eq!(health.report().parts.platforms["bland_ai"].status, Status::Up);
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! |---|---|
 //! | wiring | [`app`], [`cli`] |
 //! | surfaces | [`http`], [`sim`], [`dev`] |
-//! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`] |
+//! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`] |
 //! | edges | [`queue`], [`store`], [`platforms`] |
-//! | nouns and rules, no I/O | [`call`], [`job`] |
+//! | nouns and rules, no I/O | [`call`], [`job`], [`audio`] |
 //! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
 
+pub mod analytics;
 pub mod app;
+pub mod audio;
 pub mod call;
 pub mod cli;
 pub mod clock;

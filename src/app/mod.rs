@@ -13,9 +13,10 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::call::price;
 use crate::clock;
 use crate::config::{Config, Role};
-use crate::delivery::{Dispatcher, DispatcherParts, LiveReplicas, MessageDeliveryService, VoiceDelivery, sweep};
+use crate::delivery::{Dispatcher, DispatcherParts, MessageDeliveryService, VoiceDelivery, sweep, watch_costs};
 use crate::health::{Health, Part};
 use crate::http::{self, HttpState};
 use crate::lifecycle::Lifecycle;
@@ -61,7 +62,8 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
     let metrics = metrics::install();
     let config = Arc::new(config);
     let replica = Uuid::now_v7();
-    let store = Store::new(&config.database).map_err(Failure::BadConfiguration)?;
+    let store =
+        Store::new(&config.database).map_err(Failure::BadConfiguration)?.with_prices(price::prices(&config.costs));
     let registry = Arc::new(PlatformRegistry::from_config(&config));
     // The port is ours before anything else happens, so that one in use is told at once.
     let listener = match given.listener {
@@ -72,11 +74,11 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
     for (name, reason) in registry.off() {
         tracing::info!(platform = name, reason, "platform is off");
     }
+    let voice = VoiceDelivery::new(registry.as_ref().clone(), &config).map_err(Failure::BadConfiguration)?;
     if config.policy.calling_window.is_empty() {
         tracing::warn!("policy.calling_window is not set: jobs without a window of their own are sent at any hour");
     }
-    let voice = VoiceDelivery::new(registry.as_ref().clone(), &config)
-        .map_err(|problem| Failure::BadConfiguration(format!("policy.calling_window: {problem}")))?;
+    let policy = Arc::new(voice.policy().clone());
     let delivery = MessageDeliveryService::new(voice.clone());
     let gate = watch::postgres(&store, &health, &lifecycle);
     watch::platforms(&registry, &health, &lifecycle);
@@ -87,27 +89,27 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
 
     let mut dispatcher = None;
     if config.has_role(Role::Worker) {
-        let live_replicas = LiveReplicas::default();
+        let policy = voice.policy().clone();
         let parts = DispatcherParts {
             store: store.clone(),
             voice,
             config: config.clone(),
             replica,
-            live_replicas: live_replicas.clone(),
+            health: health.clone(),
             lifecycle: lifecycle.clone(),
             seed: replica.as_u64_pair().1,
         };
         let started = Dispatcher::start(parts);
-        lifecycle.spawn_critical(
-            "heartbeat",
-            heartbeat(store.clone(), config.clone(), replica, live_replicas, lifecycle.clone()),
-        );
+        lifecycle.spawn_critical("heartbeat", heartbeat(store.clone(), config.clone(), replica, lifecycle.clone()));
         lifecycle.spawn_critical("sweeper", sweep(store.clone(), started.clone(), every, lifecycle.clone()));
-        let looker = Looker::new(store.clone(), registry.as_ref().clone(), config.clone(), lifecycle.clone());
+        let looker = Looker::new(store.clone(), registry.as_ref().clone(), config.clone(), lifecycle.clone(), policy);
         lifecycle.spawn_critical("looker", looker.run());
         lifecycle.spawn_critical("ledger gauges", reconcile::watch_ledger(store.clone(), lifecycle.clone()));
         dispatcher = Some(started);
     }
+    let user_budgets = dispatcher.as_ref().map(Dispatcher::user_budgets).unwrap_or_default();
+    let watching = watch_costs(store.clone(), config.clone(), health.clone(), user_budgets, lifecycle.clone());
+    lifecycle.spawn_critical("cost watch", watching);
     // Commands that need no queue run without a region; outcome events to a queue do not.
     let sqs_options = given.sqs.unwrap_or_else(|| SqsOptions::from_config(&config.queue));
     let sqs = match Sqs::connect(sqs_options).await {
@@ -137,6 +139,7 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
         metrics,
         processors: processors.clone(),
         webhooks,
+        policy,
     };
     state.metrics.keep_up(&lifecycle);
     let (router, settings, lifecycle_of_server) = (http::router(state), config.http.clone(), lifecycle.clone());
@@ -145,6 +148,7 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
     });
     if let (Some(dispatcher), Some(sqs)) = (&dispatcher, sqs) {
         let outcome_queue = config.outcome_queue().map(str::to_owned);
+        let gate = watch::line(&store, config.worker.max_waiting, gate, &lifecycle);
         let intake = Intake::new(store.clone(), processors, outcome_queue);
         receiving::start(&config, sqs, intake, dispatcher, gate, &health, &lifecycle).await?;
     }
@@ -193,7 +197,7 @@ async fn give_back(store: &Store, replica: Uuid) {
     }
 }
 
-async fn heartbeat(store: Store, config: Arc<Config>, replica: Uuid, live: LiveReplicas, lifecycle: Lifecycle) {
+async fn heartbeat(store: Store, config: Arc<Config>, replica: Uuid, lifecycle: Lifecycle) {
     let stop = lifecycle.soft_token();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let roles: Vec<String> = config
@@ -204,10 +208,7 @@ async fn heartbeat(store: Store, config: Arc<Config>, replica: Uuid, live: LiveR
         .collect();
     while !stop.is_cancelled() {
         match store.heartbeat(replica, &host, &roles, config.worker.lease).await {
-            Ok(workers) => {
-                live.set(workers);
-                metrics::REPLICAS.set([], f64::from(workers));
-            }
+            Ok(workers) => metrics::REPLICAS.set([], f64::from(workers)),
             Err(error) => tracing::debug!(%error, "the heartbeat waits for Postgres"),
         }
         tokio::select! {

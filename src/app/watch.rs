@@ -22,6 +22,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// How often the receivers' own findings are looked at; asks nobody.
 const QUEUES_EVERY: Duration = Duration::from_millis(500);
+/// How often the calls that wait in line are counted.
+const LINE_EVERY: Duration = Duration::from_secs(1);
 /// How often a platform is asked, as long as nothing else is known of it.
 const PLATFORM_EVERY: Duration = Duration::from_secs(60);
 
@@ -31,6 +33,44 @@ pub(super) fn postgres(store: &Store, health: &Health, lifecycle: &Lifecycle) ->
     let watching = watch_postgres(store.clone(), writer, health.clone(), lifecycle.clone());
     lifecycle.spawn_critical("postgres watch", watching);
     gate
+}
+
+/// The gate for receiving: `gate`, closed too while at least `max_waiting` calls wait in line for their platforms. Then SQS
+/// holds the rest. Looked at once a second, so the line may grow a little beyond it.
+pub(super) fn line(
+    store: &Store,
+    max_waiting: usize,
+    mut gate: watch::Receiver<bool>,
+    lifecycle: &Lifecycle,
+) -> watch::Receiver<bool> {
+    let (writer, receiving) = watch::channel(false);
+    let (store, stop) = (store.clone(), lifecycle.soft_token());
+    lifecycle.spawn_critical("line watch", async move {
+        let mut too_long = false;
+        loop {
+            let up = *gate.borrow_and_update();
+            let begun = clock::monotonic();
+            if up && let Ok(waiting) = store.in_line(max_waiting).await {
+                let now_too_long = waiting >= max_waiting;
+                if now_too_long != too_long {
+                    let says = if now_too_long { "receiving stops" } else { "receiving goes on" };
+                    tracing::warn!(max_waiting, says, "calls that wait for their platforms (worker.max_waiting)");
+                }
+                too_long = now_too_long;
+            }
+            let open = up && !too_long;
+            writer.send_if_modified(|was| std::mem::replace(was, open) != open);
+            metrics::RECEIVING.set([], f64::from(u8::from(open)));
+            // Counting a long line takes its time; it may take a twentieth of Postgres's.
+            let rest = LINE_EVERY.max((clock::monotonic() - begun) * 20);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = clock::sleep(rest) => {}
+                Ok(()) = gate.changed() => {}
+            }
+        }
+    });
+    receiving
 }
 
 /// Tells what the receivers find: SQS is up while all queues answer.

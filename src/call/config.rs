@@ -41,6 +41,10 @@ pub struct VoiceConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub fallback_platforms: Vec<String>,
+    /// What a fallback platform takes in place of `from_number`, `voice_id`, `language`, `platform_config` and
+    /// `webhook_config.events`, by its name. Without an entry it takes the first three as they stand, and nothing of the rest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fallback_configs: BTreeMap<String, FallbackConfig>,
     /// The number that calls, E.164.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -61,7 +65,7 @@ pub struct VoiceConfig {
     pub max_duration: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_call: Option<bool>,
-    /// Passed to the platform's formatter, in the vendor's own spelling.
+    /// Passed to the formatter of `platform`, in the vendor's own spelling.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub platform_config: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +78,54 @@ pub struct VoiceConfig {
     pub retry: Option<RetryPolicy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calling_window: Option<CallingWindow>,
+}
+
+/// What differs from vendor to vendor: numbers, voices and options of one are unknown to the other.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FallbackConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub from_number: Option<PhoneNumber>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub voice_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub language: Option<String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub platform_config: Map<String, Value>,
+    /// Live events asked of this platform, in its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+}
+
+impl VoiceConfig {
+    /// As `platform` is to get it: the configuration itself, or what a fallback platform takes of it.
+    pub fn for_platform(&self, platform: &str) -> VoiceConfig {
+        let mut config = self.clone();
+        if platform == self.platform {
+            return config;
+        }
+        platform.clone_into(&mut config.platform);
+        let own = config.fallback_configs.remove(platform);
+        let events = own.as_ref().map(|own| own.events.clone()).unwrap_or_default();
+        match config.webhook_config.as_mut() {
+            Some(webhook) => webhook.events = events,
+            None if events.is_empty() => {}
+            None => config.webhook_config = Some(WebhookConfig { url: None, events }),
+        }
+        match own {
+            Some(own) => {
+                config.from_number = own.from_number;
+                config.voice_id = own.voice_id;
+                config.language = own.language;
+                config.platform_config = own.platform_config;
+            }
+            None => config.platform_config = Map::new(),
+        }
+        config
+    }
 }
 
 fn default_mode() -> Mode {
@@ -279,5 +331,23 @@ mod tests {
     fn a_misspelt_option_is_refused() {
         let problem = serde_json::from_str::<VoiceConfig>(r#"{"platform":"bland_ai","max_durration":5}"#).unwrap_err();
         assert!(problem.to_string().contains("max_durration"));
+    }
+
+    #[test]
+    fn a_fallback_platform_gets_its_own_words_and_none_of_the_first_ones() {
+        let config: VoiceConfig = serde_json::from_value(serde_json::json!({
+            "platform": "bland_ai", "fallback_platforms": ["vapi", "retell"], "from_number": "+14155550100", "max_duration": 5,
+            "voice_id": "maya", "platform_config": { "temperature": 0.7 }, "webhook_config": { "events": ["call"] },
+            "fallback_configs": { "vapi": { "platform_config": { "assistantId": "a" }, "events": ["hang"] } },
+        }))
+        .unwrap();
+        assert_eq!(config.for_platform("bland_ai"), config);
+        let vapi = config.for_platform("vapi");
+        assert_eq!((vapi.platform.as_str(), vapi.from_number, vapi.voice_id), ("vapi", None, None));
+        assert_eq!(vapi.platform_config.keys().collect::<Vec<_>>(), ["assistantId"]);
+        assert_eq!((vapi.webhook_config.unwrap().events, vapi.max_duration), (vec!["hang".to_owned()], Some(5)));
+        let retell = config.for_platform("retell");
+        assert_eq!((retell.from_number.is_some(), retell.voice_id.as_deref()), (true, Some("maya")));
+        assert!(retell.platform_config.is_empty() && retell.webhook_config.unwrap().events.is_empty());
     }
 }

@@ -1,5 +1,8 @@
 //! What a platform tells about a call, in our words. Webhooks, the poller and the reconciler all speak it.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +25,14 @@ pub struct CallUpdate {
     pub raw_status: Option<String>,
     /// When it happened, where the platform says.
     pub occurred_at: Option<DateTime<Utc>>,
+    /// The person asked not to be called any more, or the platform keeps the number on a do-not-call list: the number goes
+    /// onto ours, and what is queued for it is cancelled, in the transaction that applies this update.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opt_out: bool,
+    /// With `failed`: the platform itself took the call back before it dialled, for want of a free line. That is no outcome
+    /// of the person's: the call is sent again after this long, which doubles with each try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend_after: Option<Duration>,
     pub facts: Facts,
 }
 
@@ -45,8 +56,53 @@ pub struct Facts {
     pub error_message: Option<String>,
 }
 
+impl CallUpdate {
+    /// The update as it stands beside what is known of who answered: platforms tell "ended" and "a machine answered" apart, in
+    /// any order. Where the update itself says who answered, it has decided already.
+    ///
+    /// A machine that is told of after the end stays a fact: an outcome is never left.
+    pub fn joined(&self, answered_by: Option<&str>) -> Cow<'_, CallUpdate> {
+        let (AttemptState::Completed, None) = (self.state.unwrap_or(AttemptState::Sending), &self.facts.answered_by)
+        else {
+            return Cow::Borrowed(self);
+        };
+        match answered_by {
+            Some("voicemail") => Cow::Owned(Self { state: Some(AttemptState::Voicemail), ..self.clone() }),
+            Some("fax") => {
+                let reason = Some("fax".to_owned());
+                Cow::Owned(Self { state: Some(AttemptState::Failed), reason, ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+}
+
 impl Facts {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(answered_by: Option<&str>) -> CallUpdate {
+        let facts = Facts { answered_by: answered_by.map(str::to_owned), ..Facts::default() };
+        CallUpdate { state: Some(AttemptState::Completed), facts, ..CallUpdate::default() }
+    }
+
+    #[test]
+    fn an_end_and_who_answered_decide_together() {
+        let state = |told: CallUpdate, known| told.joined(known).state;
+        assert_eq!(state(ended(None), Some("voicemail")), Some(AttemptState::Voicemail));
+        assert_eq!(state(ended(None), Some("fax")), Some(AttemptState::Failed));
+        assert_eq!(ended(None).joined(Some("fax")).reason.as_deref(), Some("fax"));
+        for known in [None, Some("human"), Some("unknown")] {
+            assert_eq!(state(ended(None), known), Some(AttemptState::Completed), "{known:?}");
+        }
+        assert_eq!(state(ended(Some("human")), Some("voicemail")), Some(AttemptState::Completed), "it says so itself");
+        let busy = CallUpdate { state: Some(AttemptState::Busy), ..CallUpdate::default() };
+        assert_eq!(state(busy, Some("voicemail")), Some(AttemptState::Busy));
     }
 }

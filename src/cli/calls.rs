@@ -7,9 +7,13 @@ use super::paint::Paint;
 use super::timeline::{self, Line};
 use super::{CommandError, Context, out};
 use crate::call::CallStatus;
+use crate::clock;
+use crate::config::Config;
+use crate::delivery::policy;
 use crate::store::Store;
 use crate::store::operator::{CallName, Cancelled, SettleAs, Settled};
 use crate::store::read::{Attempt, CallDetail, CallFilter, Numbers};
+use crate::store::retry_now::RetriedNow;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -34,6 +38,7 @@ enum CallsCommand {
     Show(Show),
     Cancel(Cancel),
     Settle(Settle),
+    Retry(Retry),
 }
 
 /// The newest calls
@@ -92,18 +97,31 @@ struct Settle {
     who: Who,
 }
 
+/// Makes a call due now that waits for its retry, its redial, or another try; rules and limits hold all the same
 #[derive(Args)]
-struct Who {
+struct Retry {
+    /// Id, or SOURCE/ID of the job that asked for it
+    call: String,
+    /// Why, for the timeline
+    #[arg(long)]
+    because: String,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Who decides, on every command that changes something.
+#[derive(Args)]
+pub(super) struct Who {
     /// Who decides
     #[arg(long, env = "USER", default_value = "unnamed")]
     by: String,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 impl Who {
-    fn source(&self) -> String {
+    pub fn source(&self) -> String {
         format!("operator:{}", self.by)
     }
 }
@@ -136,15 +154,20 @@ fn call_name(text: &str) -> Result<CallName, CommandError> {
 impl Calls {
     pub(super) async fn run(self, context: &Context) -> Result<(), CommandError> {
         // A name that is none is bad usage, also where the database is away.
-        if let CallsCommand::Show(Show { call, .. }) | CallsCommand::Cancel(Cancel { call, .. }) = &self.command {
+        if let CallsCommand::Show(Show { call, .. })
+        | CallsCommand::Cancel(Cancel { call, .. })
+        | CallsCommand::Retry(Retry { call, .. }) = &self.command
+        {
             call_name(call)?;
         }
-        let store = context.store(&context.config()?).await?;
+        let config = context.config()?;
+        let store = context.store(&config).await?;
         match self.command {
             CallsCommand::List(list) => list.run(&store).await,
-            CallsCommand::Show(show) => show.run(&store).await,
+            CallsCommand::Show(show) => show.run(&store, &config).await,
             CallsCommand::Cancel(cancel) => cancel.run(&store).await,
             CallsCommand::Settle(settle) => settle.run(&store).await,
+            CallsCommand::Retry(retry) => retry.run(&store).await,
         }
     }
 }
@@ -182,10 +205,14 @@ impl List {
 }
 
 impl Show {
-    async fn run(self, store: &Store) -> Result<(), CommandError> {
+    async fn run(self, store: &Store, config: &Config) -> Result<(), CommandError> {
         let not_found = || CommandError::Failed(format!("there is no call {}", self.call));
         let id = store.call_id(&call_name(&self.call)?).await?.ok_or_else(not_found)?;
-        let call = store.call_detail(id, Numbers::Masked).await?.ok_or_else(not_found)?;
+        let mut call = store.call_detail(id, Numbers::Masked).await?.ok_or_else(not_found)?;
+        match policy::load(&config.policy) {
+            Ok(policy) => call.hold = policy::explain(&policy, &call, clock::now()),
+            Err(problem) => eprintln!("note: what holds the call back is not told: {problem}"),
+        }
         if self.json {
             return out::json(&call);
         }
@@ -208,6 +235,7 @@ fn page(detail: &CallDetail, paint: Paint) -> String {
     fact("to", format!("{} by {}", call.to_number, call.platform));
     fact("lead", call.lead_id.clone().unwrap_or_default());
     fact("created", call.created_at.format("%Y-%m-%d %H:%M:%SZ").to_string());
+    fact("next", detail.hold.as_ref().map(|hold| hold.text.clone()).unwrap_or_default());
     if call.status == "scheduled" {
         fact("due", call.scheduled_for.map(|at| at.format("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default());
     }
@@ -276,6 +304,23 @@ impl Settle {
                 Err(CommandError::Failed(format!("call {} is {status}; only unknown calls are settled", self.call)))
             }
             Settled::NotFound => Err(CommandError::Failed(format!("there is no call {}", self.call))),
+        }
+    }
+}
+
+impl Retry {
+    async fn run(self, store: &Store) -> Result<(), CommandError> {
+        match store.retry_now(&call_name(&self.call)?, &self.who.source(), &self.because).await? {
+            RetriedNow::Due { reason } if self.who.json => out::json(&serde_json::json!({ "waited_for": reason })),
+            RetriedNow::Due { reason } => out::line(format!("due now; it waited for {reason}")),
+            RetriedNow::Not { status, reason } => {
+                let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                Err(CommandError::Failed(format!(
+                    "call {} is {status}{reason}; only a scheduled call that waits for nothing but time is made due",
+                    self.call
+                )))
+            }
+            RetriedNow::NotFound => Err(CommandError::Failed(format!("there is no call {}", self.call))),
         }
     }
 }

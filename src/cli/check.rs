@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::events::{self, Event};
 use super::paint::Paint;
 use super::{CommandError, Context, out};
+use crate::call::policy::Hold;
 use crate::call::{CallStatus, FieldError, VoiceConfig};
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::delivery::{Admission, VoiceDelivery};
+use crate::delivery::{Admission, VoiceDelivery, policy};
 use crate::job::{self, Job, JobKind, VoiceConfigRef};
 use crate::platforms::{Encoding, PlatformRegistry, RequestPreview};
 
@@ -65,6 +66,9 @@ struct Finding {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// When it would be called, and the rule that decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<Hold>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<FieldError>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,9 +98,8 @@ impl Check {
         let events = events::read(file)?;
         let named = self.named_configs(context, &config, &events).await?;
         let without_key = give_dummy_keys(&mut config);
-        let voice = VoiceDelivery::new(PlatformRegistry::from_config(&config), &config).map_err(|problem| {
-            CommandError::BadConfiguration(format!("bad configuration: policy.calling_window: {problem}"))
-        })?;
+        let voice = VoiceDelivery::new(PlatformRegistry::from_config(&config), &config)
+            .map_err(|problem| CommandError::BadConfiguration(format!("bad configuration: {problem}")))?;
         let findings: Vec<Finding> = events.iter().map(|event| find(event, &voice, &named)).collect();
         self.report(&findings)?;
         for platform in &without_key {
@@ -178,6 +181,7 @@ fn find(event: &Event, voice: &VoiceDelivery, named: &BTreeMap<String, VoiceConf
         result: "accepted",
         reason: None,
         detail: None,
+        hold: None,
         problems: Vec::new(),
         request: None,
     };
@@ -215,12 +219,14 @@ fn find_call(finding: &mut Finding, job: &Job, voice: &VoiceDelivery, named: &BT
         let detail = format!("voice configuration {name:?} is not known here: give --voice-configs FILE or --stored");
         return refuse(finding, "unknown_voice_config", &detail);
     }
-    let admission = Admission { voice_config, source: "check", tenant: None, order: None, now: clock::now() };
+    let now = clock::now();
+    let admission = Admission { voice_config, source: "check", tenant: None, order: None, now };
     let call = voice.prepare(job, data, admission);
     finding.result = call.status.as_str();
     finding.reason = call.status_reason.clone();
     finding.detail = call.status_detail.clone();
     finding.ok = !matches!(call.status, CallStatus::Rejected | CallStatus::Expired);
+    finding.hold = policy::explain_new(voice.policy(), &call, now);
     let to = data.lead.phone_number.clone();
     let metadata = data.metadata.clone();
     let request = voice.call_request(&call.request, Uuid::nil(), Uuid::nil(), &call.platform, to, metadata);
@@ -249,7 +255,9 @@ fn text(finding: &Finding, paint: Paint) -> String {
     };
     let result = if finding.ok { paint.good(finding.result) } else { paint.bad(finding.result) };
     let mut lines = vec![format!("{} {name}: {result}", paint.dim(&format!("#{}", finding.n)))];
-    if let Some(reason) = &finding.reason {
+    if let Some(hold) = &finding.hold {
+        lines.push(format!("  {}", paint.bold(&hold.text)));
+    } else if let Some(reason) = &finding.reason {
         // The problems say it all, each with its place.
         let detail = finding.detail.as_ref().filter(|_| finding.problems.is_empty());
         let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();

@@ -30,7 +30,8 @@ Examples:
                             a second one beside the first
   voxd dev --verbose        the daemon's own log on the terminal
 
-It runs the real daemon against a private Postgres, a local SQS and a simulated Bland AI. Data stays in the directory from \
+It runs the real daemon against a private Postgres, a local SQS and simulated platforms, each of which \
+shows at /_voxd/ what it was asked. Data stays in the directory from \
 run to run; remove the directory to drop it.
 
 In another terminal:  . .voxd/env && voxd calls list";
@@ -52,7 +53,7 @@ pub(super) struct Dev {
     /// Local SQS; 0: any free port
     #[arg(long, default_value_t = 8001)]
     sqs_port: u16,
-    /// Simulated Bland AI; 0: any free port
+    /// The first simulated platform (Bland AI), the others at the next ones; 0: any free ports
     #[arg(long, default_value_t = 8002)]
     bland_port: u16,
     /// End when the sample calls have ended
@@ -173,8 +174,7 @@ impl Dev {
         let keys = Keys::find_or_make(store, stack).await?;
         let env = stack.write_env(&keys.operator, &keys.service)?;
         screen.addresses(&base, &env, &stack.dir.join("voxd.log"), &keys);
-        let samples =
-            if self.no_samples { Vec::new() } else { samples::of_run(stack.run).map_err(CommandError::Failed)? };
+        let samples = if self.no_samples { Vec::new() } else { samples(stack).map_err(CommandError::Failed)? };
         let mut follow = Follow::start(store.clone(), &samples).await?;
         if !samples.is_empty() {
             screen.heading(&format!("sending {} sample events to the queue {}", samples.len(), stack::QUEUE));
@@ -241,6 +241,13 @@ impl Keys {
             .map_err(|error| CommandError::Failed(format!("{}: {error}", path.display())))?;
         Ok(Self { operator, service })
     }
+}
+
+/// Bland AI's samples tell what can become of a call; each other platform has one call that is answered.
+fn samples(stack: &Stack) -> Result<Vec<Sample>, String> {
+    let others = stack.sims.iter().filter(|sim| sim.name() != "bland_ai");
+    let others: Vec<_> = others.map(|sim| (sim.name(), sim.voice_config())).collect();
+    samples::of_run(stack.run, &others)
 }
 
 async fn send(config: &Config, stack: &Stack, samples: &[Sample]) -> Result<(), CommandError> {

@@ -3,9 +3,11 @@
 //! A command gets `Context` (settings, where from), does its work, and ends well or with a [`CommandError`], whose
 //! variant is the exit code. What a command is asked for goes to standard output, everything else to standard error.
 
+mod budgets;
 mod calls;
 mod check;
 mod dev;
+mod dnc;
 mod enqueue;
 mod error;
 mod events;
@@ -14,6 +16,7 @@ mod migrate;
 mod out;
 mod paint;
 mod queue;
+mod report;
 mod schema;
 mod serve;
 mod simulate;
@@ -65,8 +68,11 @@ enum Command {
     Enqueue(enqueue::Enqueue),
     Schema(schema::Schema),
     Calls(calls::Calls),
+    Dnc(dnc::Dnc),
+    Budgets(budgets::Budgets),
     Keys(keys::Keys),
     Queue(queue::Queue),
+    Report(report::ReportArgs),
     Simulate(simulate::Simulate),
 }
 
@@ -127,8 +133,11 @@ async fn run(command: Command, context: Context) -> Result<(), CommandError> {
         Command::Enqueue(command) => command.run(&context).await,
         Command::Schema(command) => command.run(),
         Command::Calls(command) => command.run(&context).await,
+        Command::Dnc(command) => command.run(&context).await,
+        Command::Budgets(command) => command.run(&context).await,
         Command::Keys(command) => command.run(&context).await,
         Command::Queue(command) => command.run(&context).await,
+        Command::Report(command) => command.run(&context).await,
         Command::Simulate(command) => command.run().await,
     }
 }

@@ -11,6 +11,11 @@ pub(super) fn line(text: impl AsRef<str>) -> Result<(), CommandError> {
     write(text.as_ref().as_bytes()).and_then(|()| write(b"\n"))
 }
 
+/// Prints text as it is.
+pub(super) fn text(text: &str) -> Result<(), CommandError> {
+    write(text.as_bytes())
+}
+
 /// Prints a value as indented JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CommandError::Failed(error.to_string()))?;

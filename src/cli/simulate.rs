@@ -7,18 +7,21 @@ use uuid::Uuid;
 use super::{CommandError, out};
 use crate::dev::ports;
 use crate::lifecycle::Lifecycle;
-use crate::sim::bland::{BlandOptions, BlandSim};
+use crate::sim::platform::{SimOptions, Simulator};
 use crate::sim::sqs::{SqsOptions, SqsServer};
+use crate::sim::{self, PLATFORMS};
 
 const AFTER_HELP: &str = "\
 Examples:
   voxd simulate                         prints the environment that points others at it
   voxd simulate --sqs-port 9324 --queue calls --queue orders.fifo
   voxd simulate --fast --json           calls end at once; one line of JSON, for a test's set-up
+  voxd simulate --webhooks http://127.0.0.1:8000
+                                        webhooks of platforms that take no address per call go to voxd there
 
 What a call does is chosen by the last four digits of its number: 0100 completed, 0101 no answer, 0102 busy, \
-0103 voicemail, 0110 invalid number, 0122 a 504 although the call was made. The simulated Bland AI shows what it was asked \
-at /_voxd/journal. Ends at Ctrl-C and keeps nothing.";
+0103 voicemail, 0110 invalid number, 0122 a 504 although the call was made. Each simulated platform shows what it was asked \
+at /_voxd/ (a page; a table for curl) and at /_voxd/journal (JSON). Ends at Ctrl-C and keeps nothing.";
 
 /// The simulated platforms and the local SQS alone, for a producer's own tests
 #[derive(Args)]
@@ -27,9 +30,12 @@ pub(super) struct Simulate {
     /// Local SQS; 0: any free port
     #[arg(long, default_value_t = 8001)]
     sqs_port: u16,
-    /// Simulated Bland AI; 0: any free port
+    /// The first simulated platform (Bland AI), the others at the next ones; 0: any free ports
     #[arg(long, default_value_t = 8002)]
     bland_port: u16,
+    /// Where voxd listens, for webhooks of calls that bring no address of their own (ElevenLabs' have none)
+    #[arg(long, value_name = "URL")]
+    webhooks: Option<url::Url>,
     /// Queues to make, each with a dead-letter queue NAME-dlq
     #[arg(long, default_value = "calls", value_name = "NAME")]
     queue: Vec<String>,
@@ -53,39 +59,65 @@ impl Simulate {
         for queue in &self.queue {
             sqs.ensure_queue(queue, 5).map_err(|problem| CommandError::Usage(format!("--queue: {problem}")))?;
         }
-        let listener = ports::listen(self.bland_port, "--bland-port").await.map_err(CommandError::Unavailable)?;
-        let options = if self.fast { BlandOptions::default() } else { BlandOptions::for_people() };
-        let (api_key, webhook_secret) = (options.api_key.clone(), options.webhook_secret.clone());
-        let bland = BlandSim::start(listener, options).map_err(failed)?;
-        let environment = [
-            ("AWS_ENDPOINT_URL_SQS", sqs.endpoint()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "simulated".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
-            ("VOXD_QUEUES", self.queue.join(",")),
-            ("VOXD_PLATFORMS__BLAND_AI__BASE_URL", bland.base_url()),
-            ("BLAND_AI_API_KEY", api_key),
-            ("VOXD_PLATFORMS__BLAND_AI__WEBHOOK_SECRET", webhook_secret),
+        let listeners = ports::listen_from(self.bland_port, PLATFORMS.len(), "--bland-port").await;
+        let options = if self.fast { SimOptions::default() } else { SimOptions::for_people() };
+        let mut sims = Vec::new();
+        for ((name, start), listener) in PLATFORMS.iter().zip(listeners.map_err(CommandError::Unavailable)?) {
+            let sim = start(listener, options.clone()).map_err(failed)?;
+            let base = self.webhooks.as_ref().map(|url| url.as_str().trim_end_matches('/'));
+            sim.set_account_webhook(base.map(|base| format!("{base}/webhooks/{name}")));
+            sims.push(sim);
+        }
+        let mut environment = vec![
+            ("AWS_ENDPOINT_URL_SQS".to_owned(), sqs.endpoint()),
+            ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID".to_owned(), "simulated".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), "simulated".to_owned()),
+            ("VOXD_QUEUES".to_owned(), self.queue.join(",")),
         ];
+        environment.extend(sims.iter().flat_map(|sim| sim.environment()));
         if self.json {
-            let environment: serde_json::Map<_, _> =
-                environment.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-            out::line(
-                json!({ "sqs": sqs.endpoint(), "bland_ai": bland.base_url(), "environment": environment }).to_string(),
-            )?;
+            self.tell_json(&sqs, &sims, environment)?
         } else {
-            eprintln!(
-                "Local SQS at {}, simulated Bland AI at {}. Copy into another terminal:\n",
-                sqs.endpoint(),
-                bland.base_url()
-            );
-            for (name, value) in environment {
-                out::line(format!("export {name}={value}"))?;
-            }
-            eprintln!("\nCtrl-C ends it.");
+            tell(&sqs, &sims, &environment)?
         }
         lifecycle.stopping().await;
-        bland.shutdown().await;
+        for sim in sims {
+            sim.stop().await;
+        }
         sqs.shutdown().await.map_err(failed)
     }
+
+    fn tell_json(
+        &self,
+        sqs: &SqsServer,
+        sims: &[Box<dyn Simulator>],
+        environment: Vec<(String, String)>,
+    ) -> Result<(), CommandError> {
+        let platforms = sims.iter().map(|sim| {
+            let options = sim.options();
+            let told = json!({
+                "base_url": sim.base_url(), "api_key": options.api_key, "webhook_secret": options.webhook_secret,
+                "page": sim::page(sim.as_ref()), "voice_config": sim.voice_config(),
+            });
+            (sim.name().to_owned(), told)
+        });
+        let platforms: serde_json::Map<_, _> = platforms.collect();
+        let environment: serde_json::Map<_, _> =
+            environment.into_iter().map(|(name, value)| (name, value.into())).collect();
+        out::line(json!({ "sqs": sqs.endpoint(), "platforms": platforms, "environment": environment }).to_string())
+    }
+}
+
+fn tell(sqs: &SqsServer, sims: &[Box<dyn Simulator>], environment: &[(String, String)]) -> Result<(), CommandError> {
+    eprintln!("Local SQS at {}. Simulated platforms, and where they show what they were asked:\n", sqs.endpoint());
+    for sim in sims {
+        eprintln!("  {:<12} {}", sim.name(), sim::page(sim.as_ref()));
+    }
+    eprintln!("\nCopy into another terminal:\n");
+    for (name, value) in environment {
+        out::line(format!("export {name}={value}"))?;
+    }
+    eprintln!("\nCtrl-C ends it.");
+    Ok(())
 }

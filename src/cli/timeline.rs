@@ -44,7 +44,13 @@ fn why(line: &Line<'_>) -> String {
             let how = if line.kind == "webhook" { "webhook says" } else { "platform says" };
             format!("{how} {told}{reason}{}", if moved { "" } else { ", nothing new" })
         }
+        "held" => {
+            let why = [text("reason"), text("detail")].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            format!("waits for another reason: {why}")
+        }
+        "opt_out" => format!("number put on the do-not-call list{}", because(text("because"))),
         "cancel_requested" => format!("cancel requested{}", because(text("reason"))),
+        "retry_requested" => format!("made due now{}", because(text("because"))),
         "settled" => format!("settled as {}{}", text("settled_as").unwrap_or("?"), because(text("because"))),
         "end_requested" => format!("platform asked to end it: {}", text("result").unwrap_or("?")),
         "look_up" => format!("looked up: {}", text("result").unwrap_or("?")),

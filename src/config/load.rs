@@ -17,6 +17,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("VOXD_QUEUES", "queue.urls"),
     ("VOXD_OUTCOME_QUEUE", "outcomes.queue"),
     ("BLAND_AI_API_KEY", "platforms.bland_ai.api_key"),
+    ("VAPI_API_KEY", "platforms.vapi.api_key"),
+    ("TWILIO_ACCOUNT_SID", "platforms.twilio.account_sid"),
+    ("TWILIO_AUTH_TOKEN", "platforms.twilio.api_key"),
+    ("ELEVENLABS_API_KEY", "platforms.elevenlabs.api_key"),
+    ("RETELL_API_KEY", "platforms.retell.api_key"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
 ];
 
@@ -25,15 +30,12 @@ const NOT_SETTINGS: &[&str] =
     &["VOXD_QUEUES", "VOXD_OUTCOME_QUEUE", "VOXD_CONFIG", "VOXD_API_KEY", "VOXD_URL", "VOXD_DEV"];
 const NOT_SETTINGS_PREFIXES: &[&str] = &["VOXD_TEST_", "VOXD_DEV_"];
 
+/// How long it is remembered when a number was called.
+const LONGEST_SPACING: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
 /// Settings of parts that this version does not have. They are no error, so that one environment serves several versions;
 /// the daemon warns of them.
-const OF_LATER_VERSIONS: &[&str] = &[
-    "VOXD_PLATFORMS__VAPI__",
-    "VOXD_PLATFORMS__TWILIO__",
-    "VOXD_PLATFORMS__ELEVENLABS__",
-    "VOXD_PLATFORMS__RETELL__",
-    "VOXD_SPEECH__",
-];
+const OF_LATER_VERSIONS: &[&str] = &["VOXD_SPEECH__"];
 
 /// Environment variables, as a value so that tests pass their own.
 #[derive(Debug, Clone, Default)]
@@ -151,8 +153,10 @@ impl Layers {
 
     fn add_environment(&mut self, environment: &Environment) -> Result<(), ConfigError> {
         for (name, value) in &environment.0 {
+            // A setting may itself be a file's name.
+            let is_setting = key_of(name).is_some_and(|key| self.existing(&key).is_some());
             let (name, value) = match name.strip_suffix("_FILE") {
-                Some(base) if key_of(base).is_some() => (base, read_secret_file(name, value)?),
+                Some(base) if !is_setting && key_of(base).is_some() => (base, read_secret_file(name, value)?),
                 _ => (name.as_str(), value.clone()),
             };
             // An empty variable is one that is not set.
@@ -321,6 +325,14 @@ fn check(config: &Config) -> Result<(), (String, String)> {
             return fail("policy.countries", format!("{country:?} is not an ISO 3166 code such as US"));
         }
     }
+    if let Some((key, problem)) = config.budgets.problem() {
+        return fail(&format!("budgets.{key}"), problem);
+    }
+    for (name, costs) in &config.costs {
+        if let Some((key, problem)) = costs.problem() {
+            return fail(&format!("costs.{name}.{key}"), problem);
+        }
+    }
     for (name, platform) in &config.platforms {
         if platform.max_concurrent_requests == 0 {
             return fail(&format!("platforms.{name}.max_concurrent_requests"), "is 0, expected at least 1".into());
@@ -330,6 +342,17 @@ fn check(config: &Config) -> Result<(), (String, String)> {
                 &format!("platforms.{name}.calls_per_second"),
                 "is negative, expected 0 (no limit) or more".into(),
             );
+        }
+    }
+    if config.worker.max_waiting == 0 {
+        return fail("worker.max_waiting", "is 0, expected at least 1".into());
+    }
+    for (name, platform) in &config.platforms {
+        if platform.breaker_probe.is_zero() {
+            return fail(&format!("platforms.{name}.breaker_probe"), "is zero, expected a positive duration".into());
+        }
+        if platform.number_spacing > LONGEST_SPACING {
+            return fail(&format!("platforms.{name}.number_spacing"), "is longer than 7d".into());
         }
     }
     Ok(())
@@ -393,9 +416,9 @@ mod tests {
 
     #[test]
     fn settings_of_later_versions_are_no_error_and_are_told() {
-        let environment = Environment::from_pairs([("VOXD_PLATFORMS__VAPI__BASE_URL", "http://127.0.0.1:1")]);
+        let environment = Environment::from_pairs([("VOXD_SPEECH__GOOGLE__STT_ENDPOINT", "http://127.0.0.1:1")]);
         Config::load(None, &environment).unwrap();
-        assert_eq!(environment.of_later_versions().collect::<Vec<_>>(), ["VOXD_PLATFORMS__VAPI__BASE_URL"]);
+        assert_eq!(environment.of_later_versions().collect::<Vec<_>>(), ["VOXD_SPEECH__GOOGLE__STT_ENDPOINT"]);
     }
 
     #[test]
@@ -430,6 +453,12 @@ mod tests {
         flatten("", &reference, &mut all);
         assert_eq!(settings.len(), all.len(), "every setting once");
         assert_eq!(settings[0].key, "worker.roles", "in the order of the reference");
+    }
+
+    #[test]
+    fn a_setting_that_is_a_files_name_is_no_secret_to_be_read() {
+        let config = load_with(&[("VOXD_POLICY__RULES_FILE", "/there/is/no/such.toml")]).unwrap();
+        assert_eq!(config.policy.rules_file, std::path::Path::new("/there/is/no/such.toml"));
     }
 
     #[test]

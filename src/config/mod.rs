@@ -3,6 +3,7 @@
 //! `default.toml` is the reference and cannot go stale: it is parsed by the same types. Over it lie a file and then the
 //! environment. Every error names the key, where it came from, and what would have been accepted.
 
+mod costs;
 pub mod duration;
 mod load;
 mod secret;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use costs::{BilledBy, Budgets, Costs, is_currency, parse_amount};
 pub use load::{ConfigError, DEFAULTS, Environment, Setting};
 pub use secret::{Secret, webhook_signing_key};
 
@@ -33,6 +35,9 @@ pub struct Config {
     pub egress: Egress,
     pub telemetry: Telemetry,
     pub platforms: BTreeMap<String, PlatformConfig>,
+    pub budgets: Budgets,
+    /// By platform.
+    pub costs: BTreeMap<String, Costs>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +48,7 @@ pub struct Worker {
     #[schemars(with = "String")]
     pub lease: Duration,
     pub max_backlog: usize,
+    pub max_waiting: usize,
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub sweep_interval: Duration,
@@ -163,6 +169,13 @@ pub struct Policy {
     pub countries: Vec<String>,
     /// `HH:MM-HH:MM`, or empty.
     pub calling_window: String,
+    /// See [`crate::call::policy::numbers::NumberKind`].
+    pub refuse_numbers: Vec<String>,
+    pub suppress_on_platform_dnc: bool,
+    /// `ATTEMPTS/DURATION`.
+    pub max_attempts_per_number: Vec<String>,
+    /// Empty: none.
+    pub rules_file: std::path::PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -221,7 +234,72 @@ pub struct PlatformConfig {
     pub connect_timeout: Duration,
     pub max_concurrent_requests: usize,
     pub calls_per_second: f64,
+    pub calls_per_hour: u32,
+    pub calls_per_day: u32,
     pub max_live_calls: u32,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub number_spacing: Duration,
+    pub breaker_failures: u32,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub breaker_probe: Duration,
+    pub breaker_fallback: BreakerFallback,
+    /// Twilio: the account's SID, beside its auth token in `api_key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_sid: Option<String>,
+    /// Twilio: an API key's SID, where `api_key` holds that key's secret and not the account's auth token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_sid: Option<String>,
+    /// Vapi: what kind of credential its webhooks carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_auth: Option<WebhookAuth>,
+    /// Vapi: its id of that credential, which calls name for their webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_credential_id: Option<String>,
+    /// ElevenLabs: the Twilio account that owns the agents' numbers; without it a live call cannot be ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twilio_account_sid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twilio_auth_token: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twilio_base_url: Option<url::Url>,
+    /// ElevenLabs: what kind of numbers the workspace's agents call from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telephony: Option<Telephony>,
+    /// ElevenLabs: whether an empty listing of conversations proves by itself that there was no call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists_unanswered_calls: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Telephony {
+    /// Numbers imported from a Twilio account.
+    Twilio,
+    /// Numbers of a SIP trunk.
+    SipTrunk,
+}
+
+/// What becomes of calls that have a further platform while the breaker of theirs is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerFallback {
+    /// Those of which nothing was ever accepted by a platform go to the next one.
+    Next,
+    /// They wait.
+    Wait,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookAuth {
+    /// A signature over time stamp and body.
+    Hmac,
+    /// `Authorization: Bearer` with the webhook secret.
+    Bearer,
+    /// `X-Vapi-Secret` with the webhook secret.
+    Secret,
 }
 
 impl Config {

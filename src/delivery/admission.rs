@@ -1,16 +1,22 @@
 //! What an accepted job becomes: a call that is due, one that waits, or one that could never be sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::call::config::{CallingWindow, Mode};
-use crate::call::{CallRequest, CallStatus, FieldError, VoiceConfig, window};
+use crate::call::config::Mode;
+use crate::call::policy::rules::Cap;
+use crate::call::policy::{CallingPolicy, Hold, Refusal, When, zones_of};
+use crate::call::{CallRequest, CallStatus, FieldError, PhoneNumber, VoiceConfig};
+use crate::clock;
 use crate::config::Config;
 use crate::job::{CallData, Job};
 use crate::platforms::{Payload, PlatformRegistry};
 use crate::store::accept::{JobKeyRow, NewCall, StoredRequest};
+use crate::store::leases::LeasedCall;
 
 /// What acceptance knows beside the job itself.
 #[derive(Debug, Clone)]
@@ -28,8 +34,9 @@ pub struct Admission {
 /// Delivers messages by voice.
 pub struct VoiceDelivery {
     registry: PlatformRegistry,
-    countries: Vec<String>,
-    default_window: Option<CallingWindow>,
+    policy: CallingPolicy,
+    /// The end of an open window is told when it is nearer than this: a right to send lasts no longer.
+    lease: TimeDelta,
     public_url: Option<String>,
     outcome_queue: Option<String>,
 }
@@ -49,11 +56,12 @@ impl Held {
 }
 
 impl VoiceDelivery {
+    /// The error names the setting.
     pub fn new(registry: PlatformRegistry, config: &Config) -> Result<Arc<Self>, String> {
         Ok(Arc::new(Self {
             registry,
-            countries: config.policy.countries.clone(),
-            default_window: window::parse(&config.policy.calling_window)?,
+            policy: super::policy::load(&config.policy)?,
+            lease: TimeDelta::from_std(config.worker.lease).unwrap_or(TimeDelta::days(1)),
             public_url: config.public_url().map(str::to_owned),
             outcome_queue: config.outcome_queue().map(str::to_owned),
         }))
@@ -61,6 +69,10 @@ impl VoiceDelivery {
 
     pub fn registry(&self) -> &PlatformRegistry {
         &self.registry
+    }
+
+    pub fn policy(&self) -> &CallingPolicy {
+        &self.policy
     }
 
     /// The rows of one job. What could never be sent is `rejected` here, with the reason, and costs no platform anything.
@@ -127,13 +139,15 @@ impl VoiceDelivery {
             return Some(Held { status: CallStatus::Expired, reason: "expired", detail, until: None });
         }
         let start = data.not_before.filter(|at| *at > now);
-        match self.next_open(request, start.unwrap_or(now)) {
-            Err((reason, detail)) => Some(Held::rejected(reason, detail)),
-            Ok(open) if open > start.unwrap_or(now) => {
-                let detail = format!("the calling window opens at {}", open.format("%Y-%m-%dT%H:%M:%SZ"));
-                Some(Held { status: CallStatus::Scheduled, reason: "window", detail, until: Some(open) })
-            }
-            Ok(_) => start.map(|at| {
+        match self.when(request, &data.lead.phone_number, start.unwrap_or(now)) {
+            Err(refusal) => Some(Held::rejected(refusal.reason, refusal.detail)),
+            Ok(When::Closed(hold)) => Some(Held {
+                status: CallStatus::Scheduled,
+                reason: "window",
+                detail: hold.text,
+                until: Some(hold.until),
+            }),
+            Ok(When::Open { .. }) => start.map(|at| {
                 let detail = format!("not before {}", at.format("%Y-%m-%dT%H:%M:%SZ"));
                 Held { status: CallStatus::Scheduled, reason: "not_before", detail, until: Some(at) }
             }),
@@ -152,11 +166,8 @@ impl VoiceDelivery {
                 return Some(Held::rejected("mode_not_supported", detail));
             }
         }
-        let country = data.lead.phone_number.country();
-        if !country.as_ref().is_some_and(|country| self.countries.contains(country)) {
-            let country = country.as_deref().unwrap_or("no country");
-            let detail = format!("the number is of {country}; policy.countries allows {}", self.countries.join(", "));
-            return Some(Held::rejected("country_not_allowed", detail));
+        if let Some(refusal) = self.policy.refuses(&data.lead.phone_number) {
+            return Some(Held::rejected(refusal.reason, refusal.detail));
         }
         let platform = &config.platform;
         let probe = self.call_request(
@@ -173,24 +184,24 @@ impl VoiceDelivery {
         })
     }
 
-    /// When this request may be sent, at `from` or later.
-    ///
-    /// Fails closed: a window without a time zone to read it in is an error.
-    pub fn next_open(
-        &self,
-        request: &StoredRequest,
-        from: DateTime<Utc>,
-    ) -> Result<DateTime<Utc>, (&'static str, String)> {
-        let Some(window) = request.voice_config.calling_window.as_ref().or(self.default_window.as_ref()) else {
-            return Ok(from);
-        };
-        let zone = request.timezone.as_deref().ok_or((
-            "timezone_unknown",
-            "a calling window applies, and lead.timezone does not say where the person is".to_owned(),
-        ))?;
-        let zone = zone.parse().map_err(|_| ("timezone_unknown", format!("{zone:?} is not an IANA time zone")))?;
-        window::next_open(window, zone, from)
-            .ok_or(("window_never_opens", "the calling window names no day".to_owned()))
+    /// Whether this request may be sent to this number at `at`, by the hours that hold for it.
+    pub fn when(&self, request: &StoredRequest, to: &PhoneNumber, at: DateTime<Utc>) -> Result<When, Refusal> {
+        let window = request.voice_config.calling_window.as_ref();
+        self.policy.when(to, request.timezone.as_deref(), window, at, self.lease)
+    }
+
+    /// How often this number may be called, as `call_attempts.number_caps` has it.
+    pub fn number_caps(&self, to: &PhoneNumber) -> Option<Value> {
+        let caps = self.policy.caps(to);
+        (!caps.is_empty()).then(|| caps.iter().map(Cap::as_row).collect())
+    }
+
+    /// How long a call waits whose number was called as often as its caps allow, and what its timeline says of it.
+    pub fn too_often(&self, call: &LeasedCall, until: DateTime<Utc>) -> (Duration, String) {
+        let caps: Vec<String> = self.policy.caps(&call.to).iter().map(ToString::to_string).collect();
+        let zone = zones_of(&call.to, call.request.timezone.as_deref()).ok().and_then(|zones| zones.first().copied());
+        let hold = Hold::new("frequency", Some(&format!("at most {}", caps.join(", "))), until, zone);
+        ((until - clock::now()).to_std().unwrap_or_default(), hold.text)
     }
 
     /// The platform's payload of one attempt, formatted and validated.
@@ -211,8 +222,8 @@ impl VoiceDelivery {
         call_id: Uuid,
         attempt_id: Uuid,
         platform: &str,
-        to: crate::call::PhoneNumber,
-        metadata: serde_json::Map<String, serde_json::Value>,
+        to: PhoneNumber,
+        metadata: serde_json::Map<String, Value>,
     ) -> CallRequest {
         CallRequest {
             call_id,
@@ -220,7 +231,7 @@ impl VoiceDelivery {
             to,
             content: request.content.clone(),
             lead_name: request.lead_name.clone(),
-            voice_config: request.voice_config.clone(),
+            voice_config: request.voice_config.for_platform(platform),
             metadata,
             webhook_url: self.public_url.as_ref().map(|url| format!("{url}/webhooks/{platform}/{attempt_id}")),
         }

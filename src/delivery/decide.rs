@@ -11,7 +11,7 @@ use crate::retry;
 use crate::store::attempts::Answered;
 use crate::store::leases::LeasedCall;
 
-/// A doubtful attempt is looked up this soon; absence counts only later.
+/// A doubtful attempt is looked up this soon (absence counts only later), and a call that the platform holds back.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
 
 /// Refusals that hold for the person's number on every platform: no fallback.
@@ -22,6 +22,8 @@ const OF_THE_PERSON: &[&str] =
 pub(super) struct Policy {
     pub delivery: config::Delivery,
     pub poll_after: Duration,
+    /// A platform's refusal `do_not_call` puts the number on our list.
+    pub suppress_on_platform_dnc: bool,
 }
 
 /// Which platform a call goes to after `current`, where one is left.
@@ -48,6 +50,7 @@ pub(super) fn decide(
         detail: None,
         http_status: None,
         platform_call_id: None,
+        handles: Default::default(),
         call_status: CallStatus::Placed,
         call_reason: None,
         call_detail: None,
@@ -55,13 +58,15 @@ pub(super) fn decide(
         next_because: None,
         next_platform: None,
         look_in: None,
+        opt_out: false,
     };
     let error = match result {
         Ok(placed) => {
             return Answered {
                 http_status: Some(placed.http_status),
                 platform_call_id: Some(placed.platform_call_id.clone()),
-                look_in: Some(policy.poll_after),
+                handles: placed.handles.clone(),
+                look_in: Some(if placed.held_back { FIRST_LOOK_UP } else { policy.poll_after }),
                 ..base
             };
         }
@@ -86,12 +91,13 @@ pub(super) fn decide(
             look_in: Some(FIRST_LOOK_UP),
             ..base
         },
-        Verdict::Refused => refused(call, attempt_id, error, base),
+        Verdict::Refused => refused(call, attempt_id, error, base, policy.suppress_on_platform_dnc),
         Verdict::NotSent => not_sent(call, attempt_id, error, base, policy, unit),
     }
 }
 
-fn refused(call: &LeasedCall, attempt_id: Uuid, error: &SendError, base: Answered) -> Answered {
+fn refused(call: &LeasedCall, attempt_id: Uuid, error: &SendError, base: Answered, opt_outs_count: bool) -> Answered {
+    let base = Answered { opt_out: opt_outs_count && error.reason == "do_not_call", ..base };
     let of_the_person = error.scope == Scope::Number || OF_THE_PERSON.contains(&error.reason.as_str());
     match next_platform(call).filter(|_| !of_the_person) {
         Some(platform) => Answered {
@@ -175,10 +181,22 @@ mod tests {
         }
     }
 
-    fn answer(call: &LeasedCall, error: SendError) -> Answered {
+    fn policy() -> Policy {
         let config = config::Config::load(None, &Default::default()).unwrap();
-        let policy = Policy { delivery: config.delivery, poll_after: Duration::from_secs(60) };
-        decide(call, Uuid::from_u128(2), &Err(error), &policy, 0.5)
+        Policy { delivery: config.delivery, poll_after: Duration::from_secs(60), suppress_on_platform_dnc: true }
+    }
+
+    fn answer(call: &LeasedCall, error: SendError) -> Answered {
+        decide(call, Uuid::from_u128(2), &Err(error), &policy(), 0.5)
+    }
+
+    #[test]
+    fn a_call_that_the_platform_holds_back_is_looked_at_soon() {
+        let policy = policy();
+        let placed = |held_back| Ok(Placed { held_back, ..Placed::new("c-1", 201) });
+        let look_in =
+            |held_back| decide(&call(&["vapi"], 0), Uuid::from_u128(2), &placed(held_back), &policy, 0.5).look_in;
+        assert_eq!((look_in(false), look_in(true)), (Some(policy.poll_after), Some(FIRST_LOOK_UP)));
     }
 
     #[test]

@@ -1,42 +1,60 @@
-//! One platform's lane: waits for room and rate, spends rights to send in batches, sends each once.
+//! One platform's lane: takes calls while it has seats, waits for room and rate, and has each sent once.
 //!
 //! At most `max_concurrent_requests` requests are under way. A few rights more than that are spent ahead, so that no slot
-//! idles during a commit; on a crash these are in doubt too, which is why they are few.
+//! idles during a commit; on a crash these are in doubt too, which is why they are few. Where calls per second are limited,
+//! rights are spent for the next fraction of a second only.
+//!
+//! What the lane holds in memory is what it can send soon. The rest waits in line, in Postgres, and is taken from there
+//! when a seat is free: at once while the line is known to be long, and from time to time to see whether another replica
+//! left somebody there. At the cap it asks again when a call ends (on this replica at once, by a look now and then for the
+//! others).
+
+mod within_budget;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::account::{Account, Standstill};
 use super::admission::VoiceDelivery;
-use super::decide::{Policy, decide};
+use super::budget::Keeper;
+use super::decide::Policy;
 use super::dispatcher::Ready;
-use super::rate::{LiveReplicas, Pause, Rate};
-use super::recorder::{GroupTurn, Recording};
-use crate::call::{CallStatus, Verdict};
+use super::recorder::Recording;
+use super::seats::{Seats, Why};
+use super::sending::Candidate;
+use super::spending::{ORDER_WAIT, REFUSED_WAIT};
 use crate::clock::{self, Monotonic};
-use crate::config::PlatformConfig;
-use crate::fault;
+use crate::config::{BreakerFallback, PlatformConfig};
 use crate::lifecycle::Lifecycle;
-use crate::platforms::{Payload, Platform, Scope, SendPermit};
+use crate::platforms::{Platform, PlatformError};
 use crate::retry::Waits;
-use crate::store::attempts::{Intent, IntentOutcome, IntentTimes};
-use crate::store::leases::Postponed;
-use crate::store::{Store, StoreError};
-use crate::telemetry::{metrics, trace};
+use crate::store::Store;
+use crate::store::line::{Held, InLine, Turn};
+use crate::store::pace::{Limits, Short};
+use crate::telemetry::metrics;
 
 /// Rights spent in one commit, at most.
 const BATCH: usize = 128;
-/// A number whose line is busy with another call of ours is tried again this often, and when that call ends.
-const NUMBER_BUSY_WAIT: Duration = Duration::from_secs(30);
-const ORDER_WAIT: Duration = Duration::from_secs(1);
-const CAP_WAIT: Duration = Duration::from_secs(2);
-const REFUSED_WAIT: Duration = Duration::from_secs(1);
-/// A pause that a platform asks for is not believed beyond this.
-const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// A lane with a limit holds what it sends in this many seconds.
+const HORIZON: f64 = 0.5;
+/// Seats of a lane whose calls at once are limited, at most.
+const SEATS_AT_CAP: usize = 64;
+/// Calls of one message group that wait in memory for the one before them.
+const GROUP_IN_MEMORY: usize = 8;
+/// A pause longer than this sends the lane's calls back in line.
+const SHORT_PAUSE: Duration = Duration::from_secs(2);
+/// Looks for room at the cap, beside those when a call ends here.
+const FIRST_CAP_WAIT: Duration = Duration::from_millis(100);
+const LAST_CAP_WAIT: Duration = Duration::from_secs(1);
+/// How many of the line's calls go to their next platform in one statement.
+const FALL_BACK_BATCH: usize = 500;
+const ASK_FOR_LINES_EVERY: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(3600);
 
 pub(super) struct LaneParts {
     pub store: Store,
@@ -46,35 +64,39 @@ pub(super) struct LaneParts {
     pub replica: Uuid,
     pub lease: Duration,
     pub settled_after: Duration,
+    pub keeper: Keeper,
     pub policy: Policy,
-    pub live_replicas: LiveReplicas,
+    pub account: Account,
+    pub seats: Seats,
+    pub seats_without_limit: usize,
+    /// How often the line is looked at while nobody is known to wait there.
+    pub look_at_line: Duration,
     pub answers: mpsc::Sender<Recording>,
     pub lifecycle: Lifecycle,
     pub seed: u64,
 }
 
 pub(super) struct Lane {
-    parts: LaneParts,
-    waiting: VecDeque<Ready>,
+    pub(super) parts: LaneParts,
+    pub(super) waiting: VecDeque<Ready>,
     /// Message groups with a call under way, and what waits behind it.
     groups: HashMap<String, VecDeque<Ready>>,
-    answered_groups: (mpsc::UnboundedSender<String>, mpsc::UnboundedReceiver<String>),
-    rate: Rate,
-    slots: Arc<Semaphore>,
+    pub(super) answered_groups: (mpsc::UnboundedSender<String>, mpsc::UnboundedReceiver<String>),
+    pub(super) slots: Arc<Semaphore>,
     ahead: Arc<Semaphore>,
     /// Fewer free places ahead are not worth a commit: every slot is busy, and rights are there for the next ones.
     worthwhile: u32,
-    sends: TaskTracker,
-    renewed: Monotonic,
-    chance: fastrand::Rng,
-}
-
-/// A call with its payload, whose right to send is about to be spent.
-struct Candidate {
-    ready: Ready,
-    attempt_id: Uuid,
-    payload: Payload,
-    room: OwnedSemaphorePermit,
+    pub(super) sends: TaskTracker,
+    pub(super) renewed: Monotonic,
+    pub(super) chance: fastrand::Rng,
+    limits: Option<Limits>,
+    /// Why the last spending found no room for all, and when to ask again.
+    pub(super) short: Option<(Short, Monotonic)>,
+    pub(super) cap_waits: Waits,
+    /// Rises when an attempt ends on this replica.
+    pub(super) ended: watch::Receiver<u64>,
+    turn: Turn,
+    next_look: Monotonic,
 }
 
 impl Lane {
@@ -85,13 +107,18 @@ impl Lane {
             waiting: VecDeque::new(),
             groups: HashMap::new(),
             answered_groups: mpsc::unbounded_channel(),
-            rate: Rate::new(parts.settings.calls_per_second, parts.live_replicas.clone()),
             slots: Arc::new(Semaphore::new(slots)),
             ahead: Arc::new(Semaphore::new(slots + ahead)),
             worthwhile: ahead.div_ceil(3) as u32,
             sends: TaskTracker::new(),
             renewed: clock::monotonic(),
             chance: fastrand::Rng::with_seed(parts.seed),
+            limits: None,
+            short: None,
+            cap_waits: Waits::new(FIRST_CAP_WAIT, LAST_CAP_WAIT),
+            ended: parts.store.attempts_ended(),
+            turn: Turn::default(),
+            next_look: clock::monotonic(),
             parts,
         }
     }
@@ -99,22 +126,34 @@ impl Lane {
     /// Until shutdown begins; then waits for the sends under way. What waits is given back by whoever stops the program.
     pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Ready>) {
         let stop = self.parts.lifecycle.soft_token();
+        self.parts.lifecycle.spawn(ask_for_lines(
+            self.parts.platform.clone(),
+            self.parts.account.clone(),
+            self.parts.lifecycle.clone(),
+        ));
         while !stop.is_cancelled() {
             self.take_in(&mut incoming);
             self.renew_leases().await;
-            let wait = self.step().await;
-            if let Some(wait) = wait {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = clock::sleep(wait.min(self.parts.lease / 6)) => {}
-                    ready = incoming.recv() => {
-                        if let Some(ready) = ready { self.enqueue(ready); }
-                    }
-                    key = self.answered_groups.1.recv() => {
-                        if let Some(key) = key { self.next_of_group(&key); }
-                    }
-                    () = wait_for_room(&self.ahead, self.worthwhile), if !self.waiting.is_empty() && !self.has_room() => {}
+            self.adjust();
+            self.hand_back().await;
+            self.look_at_line().await;
+            let Some(wait) = self.step().await else { continue };
+            let wait = wait.min(self.until_next_look()).min(self.parts.lease / 6);
+            let at_cap = matches!(&self.short, Some((short, _)) if short.reason == InLine::Cap);
+            let (account, seats) = (self.parts.account.clone(), self.parts.seats.clone());
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = clock::sleep(wait) => {}
+                ready = incoming.recv() => {
+                    if let Some(ready) = ready { self.enqueue(ready); }
                 }
+                key = self.answered_groups.1.recv() => {
+                    if let Some(key) = key { self.next_of_group(&key); }
+                }
+                () = wait_for_room(&self.ahead, self.worthwhile), if !self.waiting.is_empty() && !self.has_room() => {}
+                () = account.rung() => {}
+                () = seats.rung() => self.next_look = clock::monotonic(),
+                Ok(()) = self.ended.changed(), if at_cap => self.short = None,
             }
         }
         drop(incoming);
@@ -144,7 +183,7 @@ impl Lane {
         self.waiting.push_back(ready);
     }
 
-    fn next_of_group(&mut self, key: &str) {
+    pub(super) fn next_of_group(&mut self, key: &str) {
         match self.groups.get_mut(key).map(VecDeque::pop_front) {
             Some(Some(next)) => self.waiting.push_back(next),
             Some(None) => drop(self.groups.remove(key)),
@@ -152,19 +191,174 @@ impl Lane {
         }
     }
 
+    /// What the account may do now, and how many seats that is worth.
+    fn adjust(&mut self) {
+        let account = &self.parts.account;
+        account.show();
+        self.limits = account.limits();
+        let settings = &self.parts.settings;
+        let (seats, why) = match account.standstill() {
+            Some(Standstill::Broken(why)) => (0, Why::new(InLine::Breaker, why)),
+            Some(Standstill::Paused(wait)) if wait > SHORT_PAUSE => {
+                (0, Why::new(InLine::Rate, "the platform asked for a pause"))
+            }
+            _ if account.on_trial() => (1, Why::new(InLine::Breaker, "one call goes out to try the account")),
+            _ => {
+                let of_rate = account.per_second().map(|rate| ((rate * HORIZON).ceil() as usize).max(2));
+                let of_cap = account.live().map(|live| (live as usize).clamp(1, SEATS_AT_CAP));
+                let limited = of_rate.into_iter().chain(of_cap).min();
+                let hourly = settings.calls_per_hour > 0 || settings.calls_per_day > 0;
+                let seats = limited.or(hourly.then_some(SEATS_AT_CAP)).unwrap_or(self.parts.seats_without_limit);
+                let why = match (&self.short, of_rate, of_cap) {
+                    (Some((short, _)), ..) => Why::new(short.reason, short.detail.clone()),
+                    (None, None, Some(_)) => Why::new(InLine::Cap, "max_live_calls"),
+                    (None, Some(_), _) => Why::new(InLine::Rate, "calls_per_second"),
+                    (None, None, None) => Why::new(InLine::Rate, "the platform answers more slowly than calls come"),
+                };
+                (seats.min(self.parts.seats_without_limit), why)
+            }
+        };
+        self.parts.seats.set(seats, why);
+        if self.parts.account.probe_is_due() {
+            self.probe();
+        }
+    }
+
+    /// Asks whether the account can be used, beside the lane's other work; sends calls that have a further platform there.
+    fn probe(&self) {
+        let (platform, account) = (self.parts.platform.clone(), self.parts.account.clone());
+        let fall_back = self.parts.settings.breaker_fallback == BreakerFallback::Next;
+        let store = self.parts.store.clone();
+        self.parts.lifecycle.spawn(async move {
+            if fall_back {
+                fall_back_from(&store, platform.name()).await;
+            }
+            let well = matches!(platform.probe().await, Ok(()) | Err(PlatformError::Unsupported));
+            account.probed(well);
+        });
+    }
+
+    /// What has lost its seat goes in line, the last first.
+    async fn hand_back(&mut self) {
+        let (beyond, why) = self.parts.seats.too_many();
+        if beyond == 0 {
+            return;
+        }
+        let mut behind = Vec::new();
+        for followers in self.groups.values_mut() {
+            while behind.len() < beyond
+                && let Some(ready) = followers.pop_back()
+            {
+                behind.push(ready);
+            }
+        }
+        let first = self.waiting.len() - (beyond - behind.len()).min(self.waiting.len());
+        let back = self.waiting.split_off(first);
+        let Why { reason, detail } = why;
+        let hold = |ready: &Ready| Held {
+            call_id: ready.call.id,
+            fence: ready.call.fence,
+            reason,
+            detail: Some(detail.clone()),
+        };
+        let rows: Vec<Held> = behind.iter().chain(&back).map(hold).collect();
+        if rows.is_empty() {
+            return;
+        }
+        if let Err(error) = self.parts.store.hold(&rows).await {
+            tracing::warn!(calls = rows.len(), %error, "not put in line; the leases run out instead");
+        }
+        back.iter().for_each(|ready| self.release_group(ready));
+        self.parts.seats.line_begins();
+    }
+
+    fn until_next_look(&self) -> Duration {
+        let now = clock::monotonic();
+        let of_line = match self.parts.seats.free() {
+            (0, _) => IDLE,
+            _ => self.next_look.saturating_duration_since(now),
+        };
+        of_line.min(self.parts.account.next_look().unwrap_or(IDLE)).max(Duration::from_millis(1))
+    }
+
+    /// Takes calls from the line while there are seats.
+    async fn look_at_line(&mut self) {
+        let now = clock::monotonic();
+        let (seats, free) = self.parts.seats.free();
+        if now < self.next_look || free == 0 {
+            return;
+        }
+        // Not one by one: a statement is worth it for half the seats.
+        if free < seats.div_ceil(2) {
+            self.next_look = now + Duration::from_millis(20);
+            return;
+        }
+        let mut places = self.parts.seats.take_for_line(BATCH);
+        let taken = self
+            .parts
+            .store
+            .take_from_line(
+                self.parts.replica,
+                self.parts.lease,
+                self.parts.platform.name(),
+                places.len(),
+                &mut self.turn,
+            )
+            .await;
+        let calls = match taken {
+            Ok(calls) => calls,
+            Err(error) => {
+                tracing::debug!(%error, "the line waits for Postgres");
+                self.next_look = clock::monotonic() + Duration::from_secs(1);
+                return;
+            }
+        };
+        if calls.is_empty() {
+            self.parts.seats.line_is_empty();
+            self.next_look =
+                now + if self.limits.is_some() { self.parts.look_at_line } else { 5 * self.parts.look_at_line };
+            return;
+        }
+        self.parts.seats.line_goes_on();
+        let mut crowded = Vec::new();
+        for call in calls {
+            let Some(seat) = places.pop() else { break };
+            let ready = Ready { call, place: None, seat, since: clock::monotonic() };
+            let behind = ready.call.order_key.as_ref().and_then(|key| self.groups.get(key));
+            if behind.is_some_and(|behind| behind.len() >= GROUP_IN_MEMORY) {
+                crowded.push((ready, ORDER_WAIT, "order", None));
+            } else {
+                self.enqueue(ready);
+            }
+        }
+        if !crowded.is_empty() {
+            self.put_off(&crowded).await;
+        }
+    }
+
     /// Sends what can be sent now. `Some`: nothing can for so long, unless something changes.
     async fn step(&mut self) -> Option<Duration> {
         if self.waiting.is_empty() || !self.has_room() {
-            return Some(Duration::from_secs(3600));
+            return Some(IDLE);
+        }
+        match self.parts.account.standstill() {
+            Some(Standstill::Paused(wait)) => return Some(wait),
+            Some(Standstill::Broken(_)) => return Some(IDLE),
+            None => {}
+        }
+        let now = clock::monotonic();
+        match &self.short {
+            Some((_, until)) if *until > now => return Some(*until - now),
+            _ => self.short = None,
         }
         let mut batch = Vec::new();
         let mut wait = None;
-        while batch.len() < BATCH && !self.waiting.is_empty() {
+        while batch.len() < self.most_at_once() && !self.waiting.is_empty() {
             let Ok(room) = self.ahead.clone().try_acquire_owned() else {
-                wait = Some(Duration::from_secs(3600));
+                wait = Some(IDLE);
                 break;
             };
-            if let Some(pause) = self.rate.take() {
+            if let Some(pause) = self.parts.account.take_measured() {
                 metrics::RATE_LIMIT_WAIT.record([self.parts.platform.name()], pause);
                 wait = Some(pause);
                 break;
@@ -175,184 +369,28 @@ impl Lane {
             }
         }
         if batch.is_empty() {
-            return wait;
+            return wait.or((!self.waiting.is_empty()).then_some(Duration::from_millis(20)));
         }
-        self.spend_and_send(batch).await;
+        self.spend_and_send(batch, self.limits.clone()).await;
         None
+    }
+
+    /// Rights to spend in one commit. In slots no request may wait for another's answer; on trial there is one.
+    fn most_at_once(&self) -> usize {
+        let slots = self.parts.settings.max_concurrent_requests;
+        let under_way = slots + (slots / 4).clamp(1, 32) - self.ahead.available_permits();
+        if self.parts.account.on_trial() {
+            return usize::from(under_way == 0);
+        }
+        match &self.limits {
+            // Those of this batch have their permits already.
+            Some(limits) if limits.per_second.is_some() => BATCH.min(slots.saturating_sub(self.sends.len())),
+            _ => BATCH,
+        }
     }
 
     fn has_room(&self) -> bool {
         self.ahead.available_permits() >= self.worthwhile as usize
-    }
-
-    /// Formats and validates; a call whose window has closed since goes back, one that cannot be formatted is rejected.
-    async fn candidate(&mut self, ready: Ready, room: OwnedSemaphorePermit) -> Option<Candidate> {
-        let now = clock::now();
-        let call = &ready.call;
-        match self.parts.voice.next_open(&call.request, now) {
-            Ok(open) if open > now => {
-                let wait = (open - now).to_std().unwrap_or_default();
-                let detail = format!("the calling window opens at {}", open.format("%Y-%m-%dT%H:%M:%SZ"));
-                self.postpone(vec![(ready, wait, "window", Some(detail))]).await;
-                return None;
-            }
-            Ok(_) => {}
-            Err((reason, detail)) => {
-                self.end_unsent(ready, CallStatus::Rejected, reason, &detail).await;
-                return None;
-            }
-        }
-        let attempt_id = Uuid::now_v7();
-        let request = self.parts.voice.call_request(
-            &call.request,
-            call.id,
-            attempt_id,
-            self.parts.platform.name(),
-            call.to.clone(),
-            call.metadata.clone(),
-        );
-        match self.parts.voice.payload(self.parts.platform.name(), &request) {
-            Ok(payload) => Some(Candidate { ready, attempt_id, payload, room }),
-            Err(problems) => {
-                let detail = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                self.end_unsent(ready, CallStatus::Rejected, "invalid_payload", &detail).await;
-                None
-            }
-        }
-    }
-
-    async fn spend_and_send(&mut self, batch: Vec<Candidate>) {
-        let intents: Vec<Intent> =
-            batch.iter().map(|candidate| intent(candidate, self.parts.platform.name())).collect();
-        let times = IntentTimes { lease: self.parts.lease, settled_after: self.parts.settled_after };
-        // Taken before the database reads its clock, so our permit ends before the lease does.
-        let permit = SendPermit::until(clock::monotonic() + self.parts.lease);
-        fault::point("before_intent");
-        let outcomes =
-            match self.parts.store.spend(self.parts.replica, &intents, times, self.parts.settings.max_live_calls).await
-            {
-                Ok(outcomes) => outcomes,
-                Err(error) => match self.recover(&intents, error).await {
-                    Some(outcomes) => outcomes,
-                    None => return self.put_back(batch),
-                },
-            };
-        fault::point("after_intent");
-        let mut postponed = Vec::new();
-        for (candidate, outcome) in batch.into_iter().zip(outcomes) {
-            match outcome {
-                IntentOutcome::Spent => self.start_send(candidate, permit),
-                IntentOutcome::NumberBusy => postponed.push((candidate.ready, NUMBER_BUSY_WAIT, "number_busy", None)),
-                IntentOutcome::Behind => postponed.push((candidate.ready, ORDER_WAIT, "order", None)),
-                IntentOutcome::AtCap => postponed.push((candidate.ready, CAP_WAIT, "cap", None)),
-                IntentOutcome::Expired => {
-                    self.end_unsent(
-                        candidate.ready,
-                        CallStatus::Expired,
-                        "expired",
-                        "expires_at passed before it could be sent",
-                    )
-                    .await;
-                }
-                IntentOutcome::CancelledAhead => {
-                    let detail = "its cancellation came before the call itself";
-                    self.end_unsent(candidate.ready, CallStatus::Cancelled, "cancel_requested", detail).await;
-                }
-                IntentOutcome::Overtaken => {
-                    metrics::LEASE_LOST.inc([]);
-                    tracing::info!(call_id = %candidate.ready.call.id, "not ours any more: cancelled or taken over");
-                    self.release_group(&candidate.ready);
-                }
-            }
-        }
-        if !postponed.is_empty() {
-            self.postpone(postponed).await;
-        }
-    }
-
-    /// The commit's end is unclear: waits for Postgres, then asks which rights are ours. `None`: none is, as far as we
-    /// know, and the calls go back into the line.
-    async fn recover(&mut self, intents: &[Intent], error: StoreError) -> Option<Vec<IntentOutcome>> {
-        let ids: Vec<Uuid> = intents.iter().map(|intent| intent.attempt_id).collect();
-        // A server that refuses (one that would forget commits, say) will refuse again in a moment.
-        let first = if error.is_unavailable() { Duration::from_millis(50) } else { REFUSED_WAIT };
-        let mut waits = Waits::new(first, Duration::from_secs(1));
-        let mut error = error;
-        loop {
-            tracing::warn!(platform = self.parts.platform.name(), calls = ids.len(), %error, "sending waits for Postgres");
-            tokio::select! {
-                () = clock::sleep(waits.next_wait()) => {}
-                () = self.parts.lifecycle.stopping() => return None,
-            }
-            match self.parts.store.confirm_spent(self.parts.replica, &ids).await {
-                Ok(ours) if ours.is_empty() => {
-                    self.renewed -= self.parts.lease;
-                    return None;
-                }
-                Ok(ours) => {
-                    let outcome = |id| if ours.contains(id) { IntentOutcome::Spent } else { IntentOutcome::Overtaken };
-                    return Some(ids.iter().map(outcome).collect());
-                }
-                Err(again) => error = again,
-            }
-        }
-    }
-
-    fn put_back(&mut self, batch: Vec<Candidate>) {
-        for candidate in batch.into_iter().rev() {
-            self.waiting.push_front(candidate.ready);
-        }
-    }
-
-    fn start_send(&mut self, candidate: Candidate, permit: SendPermit) {
-        let sending = Sending {
-            platform: self.parts.platform.clone(),
-            policy: self.parts.policy.clone(),
-            pause: self.rate.pause(),
-            slots: self.slots.clone(),
-            answers: self.parts.answers.clone(),
-            groups: self.answered_groups.0.clone(),
-            unit: self.chance.f64(),
-        };
-        let span =
-            tracing::info_span!("attempt", call_id = %candidate.ready.call.id, attempt_id = %candidate.attempt_id);
-        trace::continue_trace(&span, candidate.ready.call.traceparent.as_deref());
-        let task = tracing::Instrument::instrument(sending.run(candidate, permit), span);
-        self.parts.lifecycle.spawn(self.sends.track_future(task));
-    }
-
-    async fn postpone(&mut self, calls: Vec<(Ready, Duration, &'static str, Option<String>)>) {
-        let rows: Vec<Postponed> = calls
-            .iter()
-            .map(|(ready, wait, reason, detail)| Postponed {
-                call_id: ready.call.id,
-                fence: ready.call.fence,
-                wait: *wait,
-                reason,
-                detail: detail.clone(),
-            })
-            .collect();
-        if let Err(error) = self.parts.store.postpone(&rows).await {
-            tracing::warn!(calls = rows.len(), %error, "could not postpone; the leases run out instead");
-        }
-        calls.iter().for_each(|(ready, ..)| self.release_group(ready));
-    }
-
-    async fn end_unsent(&mut self, ready: Ready, status: CallStatus, reason: &str, detail: &str) {
-        match self.parts.store.end_unsent(ready.call.id, ready.call.fence, status, reason, detail).await {
-            Ok(true) => metrics::CALLS_FINISHED.inc([self.parts.platform.name(), status.as_str()]),
-            Ok(false) => metrics::LEASE_LOST.inc([]),
-            Err(error) => {
-                tracing::warn!(call_id = %ready.call.id, %error, "could not be ended; its lease runs out instead")
-            }
-        }
-        self.release_group(&ready);
-    }
-
-    fn release_group(&mut self, ready: &Ready) {
-        if let Some(key) = &ready.call.order_key {
-            self.next_of_group(&key.clone());
-        }
     }
 
     /// What waits longer than a third of the lease is renewed; what is not ours any more leaves.
@@ -384,58 +422,32 @@ impl Lane {
     }
 }
 
-fn intent(candidate: &Candidate, platform: &str) -> Intent {
-    let call = &candidate.ready.call;
-    Intent {
-        call_id: call.id,
-        fence: call.fence,
-        attempt_id: candidate.attempt_id,
-        platform: platform.to_owned(),
-        from_number: call.request.voice_config.from_number.as_ref().map(|number| number.as_e164().to_owned()),
-    }
-}
-
 async fn wait_for_room(ahead: &Semaphore, places: u32) {
     drop(ahead.acquire_many(places).await);
 }
 
-/// One spent right on its way to the platform.
-struct Sending {
-    platform: Arc<dyn Platform>,
-    policy: Policy,
-    pause: Pause,
-    slots: Arc<Semaphore>,
-    answers: mpsc::Sender<Recording>,
-    groups: mpsc::UnboundedSender<String>,
-    unit: f64,
+async fn fall_back_from(store: &Store, platform: &'static str) {
+    loop {
+        match store.fall_back_from(platform, FALL_BACK_BATCH).await {
+            Ok(0) => return,
+            Ok(calls) => tracing::warn!(platform, calls, "the breaker is open: these calls go to their next platform"),
+            Err(error) => {
+                tracing::debug!(%error, "falling back waits for Postgres");
+                return;
+            }
+        }
+    }
 }
 
-impl Sending {
-    async fn run(self, candidate: Candidate, permit: SendPermit) {
-        let Candidate { ready, attempt_id, payload, room } = candidate;
-        let turn = ready.call.order_key.clone().map(|key| GroupTurn { key, next: self.groups });
-        let Ok(slot) = self.slots.acquire().await else { return };
-        let name = self.platform.name();
-        fault::point("before_send");
-        metrics::ACCEPT_TO_SEND.record([], clock::monotonic() - ready.since);
-        metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], 1.0);
-        let result = self.platform.send_call(&payload, permit).await;
-        metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], -1.0);
-        fault::point("after_answer");
-        drop((slot, room));
-        let Ready { call, place, since } = ready;
-        drop(place);
-        if let Err(error) = &result
-            && error.verdict == Verdict::NotSent
-            && error.scope == Scope::Account
-        {
-            let pause = error.retry_after.unwrap_or(Duration::from_secs(1)).min(MAX_PAUSE);
-            metrics::PLATFORM_THROTTLED.inc([name]);
-            tracing::warn!(platform = name, pause_seconds = pause.as_secs(), reason = %error.reason, "the platform slows the whole account");
-            self.pause.for_the_next(pause);
+/// Asks the platform from time to time how many calls at once it allows; a few platforms tell.
+async fn ask_for_lines(platform: Arc<dyn Platform>, account: Account, lifecycle: Lifecycle) {
+    let stop = lifecycle.soft_token();
+    while let Some(told) = stop.run_until_cancelled(platform.concurrency()).await {
+        if let Some(lines) = told {
+            account.told(lines);
         }
-        let answered = decide(&call, attempt_id, &result, &self.policy, self.unit);
-        // The recorder lives as long as any sender does.
-        let _ = self.answers.send(Recording { answered, platform: name, received: since, turn }).await;
+        if stop.run_until_cancelled(clock::sleep(ASK_FOR_LINES_EVERY)).await.is_none() {
+            return;
+        }
     }
 }

@@ -1,23 +1,34 @@
 //! From an accepted message to a recorded answer.
 //!
 //! `admission` decides what an accepted job becomes (pure). [`Dispatcher`] holds the accepted, unsent jobs of this replica;
-//! each platform has a `lane` that waits for the rate, spends rights to send in batches, sends each once, and hands the
-//! answers to the `recorder`, which commits them in batches. `decide` says what an answer means for the call (pure). The
-//! `sweeper` claims what is due or orphaned.
+//! each platform has a `lane` with a few `seats`, and what finds none waits in line, in Postgres ([`crate::store::line`]),
+//! from where the lane takes it in turns. The lane asks the `budget`s and spends rights to send in batches, within the account's limits
+//! ([`crate::store::pace`]) and what its answers taught (`account`: the pace of `rate`, the `breaker`); each right is sent
+//! once (`sending`), and its answer goes to the `recorder`, which commits answers in batches. `decide` says what an answer
+//! means for the call (pure). The `sweeper` claims what is due or orphaned. `policy` reads
+//! the operator's rules of when and whom; they are asked at acceptance and again right before each send.
 //!
 //! Nothing here is retried that could make a second call: a right to send is a committed row, and is used once.
 
+mod account;
 mod admission;
+mod breaker;
+mod budget;
 mod decide;
 mod dispatcher;
 mod lane;
+pub mod policy;
 mod rate;
 mod recorder;
+mod seats;
+mod sending;
+mod spending;
 mod sweeper;
 
 pub use admission::{Admission, VoiceDelivery};
-pub use dispatcher::{Dispatcher, DispatcherParts, Ready};
-pub use rate::LiveReplicas;
+pub use budget::{UserBudgets, watch as watch_costs};
+pub use dispatcher::{Dispatcher, DispatcherParts, Entry, Ready};
+pub use seats::{Seat, Why};
 pub use sweeper::sweep;
 
 use std::sync::Arc;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::clock::{self, Monotonic};
 use crate::fault;
 use crate::lifecycle::Lifecycle;
 use crate::retry::Waits;
-use crate::store::Store;
 use crate::store::attempts::Answered;
+use crate::store::{Result, Store};
 use crate::telemetry::metrics;
 
 /// Answers in one commit, at most.
@@ -70,13 +71,22 @@ async fn run(store: Store, lifecycle: Lifecycle, mut receiver: mpsc::Receiver<Re
     }
 }
 
+/// A number that the platform refuses to call is suppressed first: a crash in between loses no opt-out.
+async fn store_answers(store: &Store, answers: &[Answered]) -> Result<Vec<Uuid>> {
+    let opted_out: Vec<Uuid> = answers.iter().filter(|answer| answer.opt_out).map(|answer| answer.attempt_id).collect();
+    if !opted_out.is_empty() {
+        store.suppress_refused(&opted_out).await?;
+    }
+    store.record(answers).await
+}
+
 /// Tries until Postgres has it. Only the program's hard stop ends it before.
 async fn record(store: &Store, lifecycle: &Lifecycle, batch: &[Recording]) -> bool {
     let answers: Vec<Answered> = batch.iter().map(|recording| recording.answered.clone()).collect();
     let mut waits = Waits::new(Duration::from_millis(50), Duration::from_secs(1));
     fault::point("before_record");
     loop {
-        match store.record(&answers).await {
+        match store_answers(store, &answers).await {
             Ok(recorded) => {
                 fault::point("after_record");
                 batch.iter().for_each(|recording| note(recording, recorded.contains(&recording.answered.attempt_id)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dispatcher::{Dispatcher, Ready};
+use super::dispatcher::{Dispatcher, PLATFORM_OFF_WAIT};
 use crate::call::CallStatus;
 use crate::clock;
 use crate::lifecycle::Lifecycle;
@@ -13,12 +13,20 @@ use crate::telemetry::metrics;
 /// Calls claimed in one go, at most.
 const BATCH: usize = 100;
 const ROOM_WAIT: Duration = Duration::from_millis(200);
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// Sweeps every `interval`, and again at once while it finds full batches.
 pub async fn sweep(store: Store, dispatcher: Dispatcher, interval: Duration, lifecycle: Lifecycle) {
     let stop = lifecycle.soft_token();
     let share = dispatcher.backlog().share(1);
+    let mut tidied = None;
     while !stop.is_cancelled() {
+        if tidied.is_none_or(|at| clock::monotonic() >= at + TIDY_EVERY) {
+            tidied = Some(clock::monotonic());
+            if let Err(error) = tidy(&store, &dispatcher).await {
+                tracing::debug!(%error, "tidying waits for Postgres");
+            }
+        }
         let more = match round(&store, &dispatcher, &share).await {
             Ok(more) => more,
             Err(error) => {
@@ -55,8 +63,13 @@ async fn round(store: &Store, dispatcher: &Dispatcher, share: &Share) -> Result<
     };
     let calls = store.claim_due(dispatcher.replica(), dispatcher.lease(), places.len()).await?;
     let full = calls.len() == places.len();
-    for (call, place) in calls.into_iter().zip(places) {
-        dispatcher.submit(Ready { call, place, since: clock::monotonic() }).await;
-    }
+    dispatcher.submit_due(calls.into_iter().zip(places).collect()).await;
     Ok(full || full_of_doubt)
+}
+
+/// Lines of platforms that are off here, and counts that are too old to matter.
+async fn tidy(store: &Store, dispatcher: &Dispatcher) -> Result<()> {
+    let served: Vec<String> = dispatcher.platforms().map(str::to_owned).collect();
+    while store.leave_dead_lines(&served, PLATFORM_OFF_WAIT, 1000).await? == 1000 {}
+    store.forget_old_paces().await
 }

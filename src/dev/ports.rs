@@ -18,6 +18,18 @@ pub async fn listen(port: u16, option: &str) -> Result<TcpListener, String> {
     })
 }
 
+/// Listeners for so many servers, on ports one after another from `first`; 0: each on any free one.
+///
+/// # Errors
+/// As [`listen`].
+pub async fn listen_from(first: u16, count: usize, option: &str) -> Result<Vec<TcpListener>, String> {
+    let mut listeners = Vec::with_capacity(count);
+    for port in (0..count).map(|n| if first == 0 { 0 } else { first.saturating_add(n as u16) }) {
+        listeners.push(listen(port, option).await?);
+    }
+    Ok(listeners)
+}
+
 /// `process 123 (python3)`, as far as Linux lets us see.
 fn owner(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]

@@ -14,10 +14,11 @@ use uuid::Uuid;
 
 use super::ports;
 use super::postgres::{Cluster, ClusterError, ClusterOptions, StopMode};
-use crate::config::{Config, ConfigError, Environment, Secret};
+use crate::config::{Config, ConfigError, Environment, PlatformConfig, Secret};
 use crate::queue::SqsOptions as SqsClientOptions;
-use crate::sim::bland::{BlandOptions, BlandSim};
+use crate::sim::platform::{SimOptions, Simulator};
 use crate::sim::sqs::{SqsOptions, SqsServer};
+use crate::sim::{self, PLATFORMS};
 
 /// The queue that the daemon reads.
 pub const QUEUE: &str = "calls";
@@ -29,11 +30,10 @@ const REGION: &str = "us-east-1";
 const MAX_RECEIVE_COUNT: u32 = 5;
 
 /// Times that let a person see retries, doubts and a stop end while they watch. Variables that are set win.
-const SHORTER_TIMES: [(&str, &str); 7] = [
+const SHORTER_TIMES: [(&str, &str); 6] = [
     // A running poll is waited for at the stop.
     ("VOXD_QUEUE__WAIT", "2s"),
     ("VOXD_WORKER__LEASE", "10s"),
-    ("VOXD_PLATFORMS__BLAND_AI__REQUEST_TIMEOUT", "10s"),
     ("VOXD_RECONCILE__MARGIN", "2s"),
     ("VOXD_RECONCILE__LISTING_INTERVAL", "10s"),
     ("VOXD_POLLER__INTERVAL", "10s"),
@@ -46,6 +46,7 @@ pub struct StackOptions {
     pub dir: PathBuf,
     pub http_port: u16,
     pub sqs_port: u16,
+    /// Of the first simulated platform; the others follow.
     pub bland_port: u16,
 }
 
@@ -72,13 +73,12 @@ pub struct Stack {
     pub dir: PathBuf,
     pub cluster: Cluster,
     pub sqs: SqsServer,
-    pub bland: BlandSim,
+    pub sims: Vec<Box<dyn Simulator>>,
     /// The daemon's side port, already ours; for it to take.
     pub http: Option<TcpListener>,
     pub http_addr: SocketAddr,
     /// How often this directory was started, this time included.
     pub run: u64,
-    bland_options: BlandOptions,
 }
 
 impl Stack {
@@ -97,7 +97,8 @@ impl Stack {
         // Ports first: one in use is told at once.
         let http = ports::listen(options.http_port, "--http-port").await.map_err(StackError::Port)?;
         let sqs = ports::listen(options.sqs_port, "--sqs-port").await.map_err(StackError::Port)?;
-        let bland = ports::listen(options.bland_port, "--bland-port").await.map_err(StackError::Port)?;
+        let platforms = ports::listen_from(options.bland_port, PLATFORMS.len(), "--bland-port").await;
+        let platforms = platforms.map_err(StackError::Port)?;
         let http_addr = http.local_addr().map_err(other("the side port"))?;
 
         let cluster = Cluster::start(&dir.join("postgres"), ClusterOptions::default(), progress).await?;
@@ -117,11 +118,16 @@ impl Stack {
         }
         done(&format!("local SQS      {}  queues {QUEUE}, {OUTCOMES}", sqs.endpoint()));
 
-        let bland_options = BlandOptions { webhook_secret: random(), seed: 1, ..BlandOptions::for_people() };
-        let bland = BlandSim::start(bland, bland_options.clone()).map_err(other("the simulated Bland AI"))?;
-        done(&format!("Bland AI       {}  simulated", bland.base_url()));
+        let mut sims = Vec::new();
+        for ((name, start), listener) in PLATFORMS.iter().zip(platforms) {
+            let options = SimOptions { webhook_secret: random(), seed: 1, ..SimOptions::for_people() };
+            let sim = start(listener, options).map_err(other(format!("the simulated {name}")))?;
+            sim.set_account_webhook(Some(format!("http://{http_addr}/webhooks/{name}")));
+            done(&format!("{name:<14} {}  simulated, shows what it was asked", sim::page(sim.as_ref())));
+            sims.push(sim);
+        }
         let run = next_run(&dir.join("runs")).map_err(other(dir.join("runs").display().to_string()))?;
-        Ok(Self { dir, cluster, sqs, bland, http: Some(http), http_addr, run, bland_options })
+        Ok(Self { dir, cluster, sqs, sims, http: Some(http), http_addr, run })
     }
 
     /// The daemon's settings: the given ones, pointed at this stack and at nothing else.
@@ -129,7 +135,10 @@ impl Stack {
     /// # Errors
     /// The settings of the file or of the environment are not valid.
     pub fn config(&self, file: Option<&Path>, environment: &Environment) -> Result<Config, StackError> {
-        let mut config = Config::load(file, &environment.clone().or(SHORTER_TIMES))?;
+        let names = self.sims.iter().map(|sim| sim.name().to_uppercase());
+        let timeouts: Vec<String> = names.map(|name| format!("VOXD_PLATFORMS__{name}__REQUEST_TIMEOUT")).collect();
+        let shorter = SHORTER_TIMES.into_iter().chain(timeouts.iter().map(|name| (name.as_str(), "10s")));
+        let mut config = Config::load(file, &environment.clone().or(shorter))?;
         config.database.url = Secret::new(self.cluster.url(DATABASE));
         config.queue.urls = vec![QUEUE.to_owned()];
         config.http.bind = self.http_addr;
@@ -140,13 +149,20 @@ impl Stack {
             config.outcomes.signing_secret = Secret::new(format!("whsec_{key}"));
         }
         config.egress.allow_private_addresses = true;
-        if let Some(bland) = config.platforms.get_mut("bland_ai") {
-            bland.base_url = self.bland.base_url().parse().map_err(|error: url::ParseError| StackError::Other {
-                what: "the simulated Bland AI's address".into(),
-                problem: error.to_string(),
-            })?;
-            bland.api_key = Secret::new(&self.bland_options.api_key);
-            bland.webhook_secret = vec![Secret::new(&self.bland_options.webhook_secret)];
+        // Addresses and keys are the simulators' own, whatever is set: a real account must not be reached.
+        let settings: Vec<(String, String)> = self.sims.iter().flat_map(|sim| sim.environment()).collect();
+        let settings = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut simulated = Config::load(None, &Environment::from_pairs(settings))?;
+        for (name, platform) in &mut config.platforms {
+            let Some(theirs) = simulated.platforms.remove(name) else { continue };
+            *platform = PlatformConfig {
+                request_timeout: platform.request_timeout,
+                connect_timeout: platform.connect_timeout,
+                max_concurrent_requests: platform.max_concurrent_requests,
+                calls_per_second: platform.calls_per_second,
+                max_live_calls: platform.max_live_calls,
+                ..theirs
+            };
         }
         Ok(config)
     }
@@ -200,7 +216,9 @@ impl Stack {
     /// # Errors
     /// What could not be kept or stopped; the rest has stopped.
     pub async fn stop(mut self) -> Result<(), StackError> {
-        self.bland.shutdown().await;
+        for sim in self.sims {
+            sim.stop().await;
+        }
         let queues = self.sqs.shutdown().await.map_err(other("keeping the queues"));
         let postgres = self.cluster.stop(StopMode::Fast).await;
         queues?;

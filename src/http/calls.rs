@@ -13,8 +13,11 @@ use super::auth::{Caller, Operators, OperatorsAndServices};
 use super::errors::{Kind, Problem};
 use super::input::{self, CallId, OptionalJson, Query, no_such_call};
 use crate::call::{CallStatus, FieldError};
+use crate::clock;
+use crate::delivery::policy;
 use crate::store::operator::{CallName, Cancelled, SettleAs, Settled};
 use crate::store::read::{Call, CallDetail, CallFilter, Numbers};
+use crate::store::retry_now::RetriedNow;
 
 const MAX_REASON_CHARS: usize = 500;
 /// Each doubles the alternatives that are searched (text or number).
@@ -109,7 +112,9 @@ pub async fn show(
         tracing::info!(call_id = %id, by = %caller.as_source(), "phone numbers shown");
     }
     let numbers = if reveal { Numbers::Full } else { Numbers::Masked };
-    state.store.call_detail(id, numbers).await?.map(Json).ok_or_else(|| no_such_call(&id))
+    let mut detail = state.store.call_detail(id, numbers).await?.ok_or_else(|| no_such_call(&id))?;
+    detail.hold = policy::explain(&state.policy, &detail, clock::now());
+    Ok(Json(detail))
 }
 
 /// Body of a cancellation; it may be absent.
@@ -217,7 +222,50 @@ pub async fn settle(
     }
 }
 
-fn check_text(pointer: &str, text: &str) -> Result<(), Problem> {
+/// Body of a request to retry now.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Stands in the timeline.
+    #[schema(min_length = 1, max_length = 500)]
+    because: String,
+}
+
+/// Makes a scheduled call due that waits for its retry, its redial, or another try after a send that did not reach the platform.
+/// Rules and limits hold all the same.
+#[utoipa::path(post, path = "/api/calls/{id}/retry/", operation_id = "retry_call", tag = "calls", params(("id" = Uuid, Path)), request_body = RetryRequest,
+    responses(
+        (status = 200, description = "Due now", body = Decided),
+        (status = 404, description = "No such call"),
+        (status = 409, description = "The call does not wait, or waits for more than time"),
+        (status = 422, description = "`errors` names the fields"),
+    ), security(("key" = [])))]
+pub async fn retry(
+    caller: Caller<Operators>,
+    State(state): State<HttpState>,
+    CallId(id): CallId,
+    body: input::Json,
+) -> Result<Json<Decided>, Problem> {
+    let request: RetryRequest = body.read()?;
+    check_text("/because", &request.because)?;
+    let by = caller.as_source();
+    match state.store.retry_now(&CallName::Id(id), &by, &request.because).await? {
+        RetriedNow::Due { reason } => {
+            tracing::info!(call_id = %id, by, reason, "made due");
+            Ok(Json(Decided { call_id: id, status: CallStatus::Scheduled, detail: "due now" }))
+        }
+        RetriedNow::Not { status, reason } => {
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let detail = format!(
+                "only a scheduled call that waits for nothing but time is made due, this one is {status}{reason}"
+            );
+            Err(Problem::new(Kind::WrongStatus, detail))
+        }
+        RetriedNow::NotFound => Err(no_such_call(&id)),
+    }
+}
+
+pub(super) fn check_text(pointer: &str, text: &str) -> Result<(), Problem> {
     let chars = text.chars().count();
     if (1..=MAX_REASON_CHARS).contains(&chars) && !text.trim().is_empty() {
         return Ok(());

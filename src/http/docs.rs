@@ -27,6 +27,7 @@ const POLICY: &str =
     tags(
         (name = "messages", description = "What producers send, and what was exchanged with a lead"),
         (name = "calls", description = "What became of them"),
+        (name = "do not call", description = "Numbers that get no call"),
         (name = "voice configurations", description = "Stored under a name that jobs give"),
         (name = "webhooks", description = "Where platforms post to"),
         (name = "running it", description = "Liveness, readiness, metrics, this description"),

@@ -13,7 +13,9 @@
 //!
 //! Handlers translate: what they do is done by the services and the store.
 
+mod analytics;
 mod auth;
+mod budgets;
 mod calls;
 mod docs;
 mod errors;
@@ -21,6 +23,7 @@ mod health;
 mod input;
 mod messages;
 mod server;
+mod suppressions;
 mod thread_messages;
 mod voice_configs;
 mod watch;
@@ -36,6 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::errors::{Kind, Problem};
+use crate::call::policy::CallingPolicy;
 use crate::config::{Config, Role};
 use crate::health::Health;
 use crate::platforms::PlatformRegistry;
@@ -57,6 +61,8 @@ pub struct HttpState {
     pub metrics: Exporter,
     pub processors: ProcessorFactory,
     pub webhooks: Webhooks,
+    /// What queued calls wait for is told by it.
+    pub policy: Arc<CallingPolicy>,
 }
 
 /// Every route, with its description.
@@ -69,6 +75,13 @@ fn routes() -> OpenApiRouter<HttpState> {
         .routes(routes!(calls::show))
         .routes(routes!(calls::cancel))
         .routes(routes!(calls::settle))
+        .routes(routes!(calls::retry))
+        .routes(routes!(suppressions::of_call))
+        .routes(routes!(suppressions::list, suppressions::add))
+        .routes(routes!(suppressions::remove))
+        .routes(routes!(analytics::calls))
+        .routes(routes!(budgets::list))
+        .routes(routes!(budgets::put, budgets::delete))
         .routes(routes!(thread_messages::list))
         .routes(routes!(voice_configs::list))
         .routes(routes!(voice_configs::show, voice_configs::put, voice_configs::delete))

@@ -130,10 +130,18 @@ fn platform_problems(registry: &PlatformRegistry, config: &VoiceConfig) -> Vec<F
             problems.push(FieldError::new(pointer, unsupported.to_string()));
         }
     }
-    if problems.is_empty()
-        && let Ok(platform) = registry.get(&config.platform)
-    {
-        problems.extend(match platform.format_payload(&sample_request(config)) {
+    if !problems.is_empty() {
+        return problems;
+    }
+    for name in std::iter::once(&config.platform).chain(&config.fallback_platforms) {
+        let Ok(platform) = registry.get(name) else { continue };
+        let own = config.for_platform(name);
+        let place = if *name == config.platform {
+            String::new()
+        } else {
+            format!("/fallback_configs/{}", crate::text::pointer_token(name))
+        };
+        let found = match platform.format_payload(&sample_request(&own)) {
             Err(refused) => refused,
             Ok(payload) => platform
                 .validate_payload(&payload)
@@ -141,10 +149,11 @@ fn platform_problems(registry: &PlatformRegistry, config: &VoiceConfig) -> Vec<F
                 .unwrap_or_default()
                 .into_iter()
                 // What comes from the job is judged with the job.
-                .filter(|problem| config.platform_config.contains_key(first_token(&problem.pointer)))
+                .filter(|problem| own.platform_config.contains_key(first_token(&problem.pointer)))
                 .map(|problem| problem.below("/platform_config"))
                 .collect(),
-        });
+        };
+        problems.extend(found.into_iter().map(|problem| problem.below(&place)));
     }
     problems
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 
 use super::event::{CallData, CancelData, VoiceConfigRef};
 use crate::call::{FieldError, VoiceConfig};
+use crate::text::pointer_token;
 
 /// Far more than any platform speaks; each platform's own limit is checked before sending.
 pub(super) const MAX_CONTENT_CHARS: usize = 50_000;
@@ -83,6 +84,10 @@ pub fn check_voice_config(config: &VoiceConfig) -> Vec<FieldError> {
         problems.add("/fallback_platforms", detail);
     }
     let mut seen = HashSet::from([config.platform.as_str()]);
+    for name in config.fallback_configs.keys().filter(|name| !config.fallback_platforms.contains(name)) {
+        let detail = "is not one of fallback_platforms, expected one that is".to_owned();
+        problems.add(&format!("/fallback_configs/{}", pointer_token(name)), detail);
+    }
     for (n, platform) in config.fallback_platforms.iter().enumerate() {
         problems.text(&format!("/fallback_platforms/{n}"), Some(platform), MAX_CONFIG_NAME_CHARS);
         if !seen.insert(platform) {

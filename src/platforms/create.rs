@@ -36,6 +36,12 @@ impl SendPermit {
         Self { valid_until }
     }
 
+    /// The same right, ended at `at` where that is earlier.
+    #[must_use]
+    pub fn ended_by(self, at: Monotonic) -> Self {
+        Self { valid_until: self.valid_until.min(at) }
+    }
+
     /// For `voxd check`, contract tests and other places without a lease.
     pub fn for_the_next(duration: Duration) -> Self {
         Self { valid_until: clock::monotonic() + duration }

@@ -4,13 +4,22 @@
 //! into a verdict. It never retries a create request, never follows a redirect, and never decides what a doubt is worth:
 //! that is `delivery`'s and `reconcile`'s duty. Parsers are tolerant and take every outside answer as hostile.
 
+pub mod address;
+pub mod answers;
 pub mod bland;
 pub mod create;
+pub mod elevenlabs;
+mod fields;
 pub mod read;
 pub mod registry;
+pub mod retell;
 mod rules;
-mod words;
+mod signature;
+pub mod twilio;
+pub mod vapi;
+pub mod words;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -52,19 +61,49 @@ pub trait Platform: Send + Sync + 'static {
     async fn find_call(&self, attempt: &AttemptRef) -> Lookup;
 
     /// The call's present state, for polling.
-    async fn call_status(&self, platform_call_id: &str) -> Result<CallUpdate, PlatformError>;
+    async fn call_status(&self, call: &PlacedCall) -> Result<CallUpdate, PlatformError>;
 
     /// Hangs up, or takes a queued call back. `Ok` means that the platform says it is done.
-    async fn end_call(&self, platform_call_id: &str) -> Result<(), PlatformError>;
+    async fn end_call(&self, call: &PlacedCall) -> Result<(), PlatformError>;
+
+    /// Takes a call back that is still in the platform's queue; a call that was answered meanwhile goes on, where the platform
+    /// can tell. `Ok` means that the request was taken: what became of the call shows in its status.
+    async fn cancel_queued(&self, call: &PlacedCall) -> Result<(), PlatformError> {
+        self.end_call(call).await
+    }
 
     /// Checks the signature over the raw body. `url` is the public address that the platform called.
     fn verify_webhook(&self, headers: &http::HeaderMap, url: &str, body: &[u8]) -> Result<VerifiedBy, SignatureError>;
 
+    /// Whether the signature covers the address: then the attempt that it names is the one that is meant, and comes before
+    /// what the body says of the call.
+    fn signs_address(&self) -> bool {
+        false
+    }
+
     /// The webhook in our words. Pure. Several updates in one body are given in order.
     fn normalize_webhook(&self, body: &[u8]) -> Result<Vec<CallUpdate>, UnreadableWebhook>;
 
+    /// The webhook's body as it may be kept: without secrets of the account's that the platform echoes. The same for the same body.
+    fn keepable<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(body)
+    }
+
     /// Read-only request that shows whether the account can be used (readiness, breaker probes).
     async fn probe(&self) -> Result<(), PlatformError>;
+
+    /// How full the account's lines are, where the platform tells it; `None`: it has no such answer, or gave none now. A
+    /// read-only request, for learning a limit without running into it.
+    async fn concurrency(&self) -> Option<Concurrency> {
+        None
+    }
+}
+
+/// Calls at once on the whole account, ours and others'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Concurrency {
+    pub current: u32,
+    pub limit: u32,
 }
 
 /// What a platform can do; policies ask this instead of the platform's name.
@@ -73,6 +112,9 @@ pub struct Capabilities {
     pub reports_ringing: bool,
     /// How a doubtful call can be found again.
     pub lookup: LookupBy,
+    /// Whether a complete listing without the call proves that there is none.
+    pub proves_absence: bool,
+    pub reports_transcript: bool,
     /// A webhook address can be given for each call.
     pub webhook_per_call: bool,
     pub can_cancel_queued: bool,
@@ -121,8 +163,37 @@ pub enum Encoding {
 pub struct Placed {
     pub platform_call_id: String,
     pub http_status: u16,
-    /// Further facts of the answer worth keeping (e.g. Vapi's control address).
-    pub detail: BTreeMap<String, String>,
+    pub handles: Handles,
+    /// How many calls more the account may have live, where the answer says so.
+    pub remaining: Option<u32>,
+    /// The platform holds the call back for want of a free line: whether it ever dials shows only in the call itself, which
+    /// is looked at soon.
+    pub held_back: bool,
+}
+
+impl Placed {
+    pub fn new(platform_call_id: impl Into<String>, http_status: u16) -> Self {
+        let platform_call_id = platform_call_id.into();
+        Self { platform_call_id, http_status, handles: Handles::new(), remaining: None, held_back: false }
+    }
+}
+
+/// What the create answer gave beside the call's id and what is needed to reach the call later (Vapi's control address,
+/// ElevenLabs' carrier id). Kept with the attempt; not secret, not shown.
+pub type Handles = BTreeMap<String, String>;
+
+/// A call that exists at its platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedCall {
+    pub id: String,
+    /// Empty where the create answer was lost and the call was found by other means.
+    pub handles: Handles,
+}
+
+impl PlacedCall {
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), handles: Handles::new() }
+    }
 }
 
 /// Why a create request did not end in a known call. Carries the verdict; nobody else judges it again.
@@ -163,6 +234,8 @@ pub struct AttemptRef {
     /// When nobody can have been sending any more.
     pub settled_at: DateTime<Utc>,
     pub platform_call_id: Option<String>,
+    /// Calls to the same number that are known to be other attempts' (for platforms that carry no metadata).
+    pub bound: Vec<String>,
 }
 
 /// Answer of a look-up.

@@ -58,6 +58,16 @@ impl ReadClient {
         self.request(operation, Method::POST, url, headers, body).await
     }
 
+    /// For what is as well gone as deleted.
+    pub async fn delete(
+        &self,
+        operation: &'static str,
+        url: url::Url,
+        headers: HeaderMap,
+    ) -> Result<Reply, PlatformError> {
+        self.request(operation, Method::DELETE, url, headers, None).await
+    }
+
     async fn request(
         &self,
         operation: &'static str,

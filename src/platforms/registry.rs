@@ -10,7 +10,13 @@ use crate::config::{Config, PlatformConfig};
 pub type Constructor = fn(&PlatformConfig) -> Result<Arc<dyn Platform>, String>;
 
 /// One line per platform: a name and how to make it.
-pub const REGISTERED: &[(&str, Constructor)] = &[(super::bland::NAME, super::bland::from_config)];
+pub const REGISTERED: &[(&str, Constructor)] = &[
+    (super::bland::NAME, super::bland::from_config),
+    (super::vapi::NAME, super::vapi::from_config),
+    (super::elevenlabs::NAME, super::elevenlabs::from_config),
+    (super::retell::NAME, super::retell::from_config),
+    (super::twilio::NAME, super::twilio::from_config),
+];
 
 /// The platforms that are on, and why the others are off.
 #[derive(Clone, Default)]

@@ -51,6 +51,25 @@ pub const fn optional(name: &'static str, rule: Rule) -> Member {
 /// A text without a length limit, not empty.
 pub const NON_EMPTY: Rule = Rule::Text(1, usize::MAX);
 
+/// An address that a platform is to call. Platforms want https; plain http passes for a loopback host only, where no platform
+/// can reach us but a simulator can.
+pub const WEBHOOK_URL: Rule = Rule::Custom(webhook_url);
+
+fn webhook_url(value: &Value) -> Result<(), String> {
+    let url = value.as_str().and_then(|text| url::Url::parse(text).ok());
+    let fine = url.is_some_and(|url| match url.scheme() {
+        "https" => true,
+        "http" => match url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        },
+        _ => false,
+    });
+    if fine { Ok(()) } else { Err("an https address: is http.public_url right?".into()) }
+}
+
 impl Rule {
     /// Adds what is wrong with `value`, which stands at `pointer`.
     pub fn check(&self, value: &Value, pointer: &str, problems: &mut Vec<FieldError>) {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Accepted, Incoming, Processor, Via};
 use crate::call::{CallStatus, VoiceConfig};
 use crate::clock;
-use crate::delivery::{Admission, Dispatcher, MessageDeliveryService, Ready};
+use crate::delivery::{Admission, Dispatcher, Entry, MessageDeliveryService, Ready, Seat};
 use crate::job::{JobKind, VoiceConfigRef};
 use crate::queue::Permit;
 use crate::store::accept::{Acceptance, LeaseTo, NewCall};
@@ -56,9 +56,14 @@ fn config_name(kind: &JobKind) -> Option<String> {
 #[async_trait]
 impl Processor for VoiceCallProcessor {
     async fn accept(&self, batch: Vec<Incoming>) -> Result<Vec<Accepted>, StoreError> {
-        let (calls, places): (Vec<NewCall>, Vec<Option<Permit>>) = self.prepare(batch).await?.into_iter().unzip();
+        let mut prepared = self.prepare(batch).await?;
         // Only calls with a place are leased to this replica; the others wait for a sweep.
-        let leased = places.iter().all(Option::is_some);
+        let leased = prepared.iter().all(|(_, place)| place.is_some());
+        let mut seats = Vec::with_capacity(prepared.len());
+        for (call, _) in &mut prepared {
+            seats.push(self.seat(call));
+        }
+        let (calls, places): (Vec<NewCall>, Vec<Option<Permit>>) = prepared.into_iter().unzip();
         let lease_to = self
             .dispatcher
             .as_ref()
@@ -67,7 +72,7 @@ impl Processor for VoiceCallProcessor {
         let acceptances = self.store.accept_calls(&calls, lease_to).await?;
         let received = clock::monotonic();
         let mut accepted = Vec::with_capacity(calls.len());
-        for ((call, place), acceptance) in calls.into_iter().zip(places).zip(acceptances) {
+        for (((call, place), seat), acceptance) in calls.into_iter().zip(places).zip(seats).zip(acceptances) {
             accepted.push(match acceptance {
                 Acceptance::New => {
                     metrics::JOBS_ACCEPTED.inc(["voice.call.requested"]);
@@ -75,18 +80,55 @@ impl Processor for VoiceCallProcessor {
                         metrics::CALLS_FINISHED.inc([&call.platform, call.status.as_str()]);
                     }
                     let ids = Accepted::New { call_id: Some(call.id), thread_message_id: Some(call.thread_message_id) };
-                    if let (CallStatus::Accepted, Some(dispatcher), Some(place), true) =
-                        (call.status, &self.dispatcher, place, leased)
-                    {
-                        dispatcher.submit(Ready { call: leased_call(call), place, since: received }).await;
+                    match (&self.dispatcher, place, seat) {
+                        (Some(dispatcher), Some(place), Place::Seat(seat)) if leased => {
+                            let ready = Ready { call: leased_call(call), place: Some(place), seat, since: received };
+                            dispatcher.submit(ready).await;
+                        }
+                        (Some(dispatcher), _, Place::InLine) => dispatcher.line_begins(&call.platform),
+                        _ => {}
                     }
                     ids
+                }
+                Acceptance::Suppressed => {
+                    metrics::JOBS_ACCEPTED.inc(["voice.call.requested"]);
+                    metrics::CALLS_FINISHED.inc([&call.platform, CallStatus::Rejected.as_str()]);
+                    Accepted::New { call_id: Some(call.id), thread_message_id: Some(call.thread_message_id) }
                 }
                 Acceptance::Repeat { call_id } => Accepted::Repeat { subject_id: call_id },
                 Acceptance::KeyReused => Accepted::KeyReused,
             });
         }
         Ok(accepted)
+    }
+}
+
+/// Where a call goes once it is accepted.
+enum Place {
+    /// To its lane.
+    Seat(Seat),
+    /// In line for its platform, which has no room for it now: it is accepted as waiting.
+    InLine,
+    /// Nowhere: it is not to be sent now, or not by this replica.
+    Nowhere,
+}
+
+impl VoiceCallProcessor {
+    fn seat(&self, call: &mut NewCall) -> Place {
+        let Some(dispatcher) = self.dispatcher.as_ref().filter(|_| call.status == CallStatus::Accepted) else {
+            return Place::Nowhere;
+        };
+        match dispatcher.entry(&call.platform) {
+            Entry::Seat(seat) => Place::Seat(seat),
+            Entry::Line(why) => {
+                call.status = CallStatus::Scheduled;
+                call.status_reason = Some(why.reason.as_str().to_owned());
+                call.status_detail = Some(why.detail);
+                call.scheduled_for = Some(clock::now());
+                Place::InLine
+            }
+            Entry::Closed => Place::Nowhere,
+        }
     }
 }
 

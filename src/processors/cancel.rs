@@ -36,7 +36,7 @@ impl CancelProcessor {
             metrics::JOBS_ACCEPTED.inc([job.kind.event_type()]);
         }
         Ok(match acceptance {
-            Acceptance::New => Accepted::New { call_id: None, thread_message_id: None },
+            Acceptance::New | Acceptance::Suppressed => Accepted::New { call_id: None, thread_message_id: None },
             Acceptance::Repeat { call_id } => Accepted::Repeat { subject_id: call_id },
             Acceptance::KeyReused => Accepted::KeyReused,
         })

@@ -1,7 +1,11 @@
-//! Looking at live attempts: doubtful ones are looked up, placed ones are polled, cancelled ones are ended.
+//! Looking at attempts: doubtful ones are looked up, placed ones are polled, cancelled ones are ended, those that wait in their
+//! platform's queue until they may not be dialled any more are taken back (`queued`), and ended ones of which too little was
+//! told are asked for again.
 //!
 //! One loop claims attempts that are due (a row is due again by itself when whoever claimed it dies), asks the platform
 //! outside of any transaction, and applies what it learned by the same function as a webhook.
+
+mod queued;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,11 +13,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::call::policy::CallingPolicy;
 use crate::call::{AttemptState, CallUpdate, Facts};
 use crate::clock;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
-use crate::platforms::{AttemptRef, Lookup, Platform, PlatformError, PlatformRegistry};
+use crate::platforms::{AttemptRef, Lookup, PlacedCall, Platform, PlatformError, PlatformRegistry};
 use crate::store::looks::{DoubtStep, DueLook};
 use crate::store::updates::{Applied, ToldBy};
 use crate::store::{Result, Store, StoreError};
@@ -38,11 +43,20 @@ pub struct Looker {
     config: Arc<Config>,
     slots: Arc<Semaphore>,
     lifecycle: Lifecycle,
+    policy: Arc<CallingPolicy>,
 }
 
 impl Looker {
-    pub fn new(store: Store, registry: PlatformRegistry, config: Arc<Config>, lifecycle: Lifecycle) -> Self {
-        Self { store, registry, config, slots: Arc::new(Semaphore::new(CONCURRENCY)), lifecycle }
+    /// `policy` says until when a call that waits in its platform's queue may be dialled.
+    pub fn new(
+        store: Store,
+        registry: PlatformRegistry,
+        config: Arc<Config>,
+        lifecycle: Lifecycle,
+        policy: CallingPolicy,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(CONCURRENCY));
+        Self { store, registry, config, slots, lifecycle, policy: Arc::new(policy) }
     }
 
     /// Runs until shutdown begins; looks under way get a little longer.
@@ -106,6 +120,7 @@ impl Looker {
             };
             match due.state {
                 AttemptState::InDoubt => self.look_up(&platform, &due).await,
+                ended if ended.is_outcome() => self.late_look(&platform, &due).await,
                 _ => self.poll(&platform, &due).await,
             }
         };
@@ -152,6 +167,9 @@ impl Looker {
 
     /// The platform is off here. That ends as every silence of a platform does, should it stay so.
     async fn cannot_look(&self, due: &DueLook, why: &str) -> Result<()> {
+        if due.state.is_outcome() {
+            return self.store.no_more_looks(due.attempt_id).await;
+        }
         if due.state != AttemptState::InDoubt {
             return self.still_live(&due.platform, due).await;
         }
@@ -192,12 +210,16 @@ impl Looker {
                 Lookup::Absent { .. } | Lookup::Inconclusive { .. } => self.still_live(name, due).await,
             };
         };
+        let call = PlacedCall { id: platform_call_id.clone(), handles: due.handles.clone() };
         if due.cancel_requested && !due.end_requested {
-            self.end(platform, due, platform_call_id).await?;
+            self.end(platform, due, &call).await?;
         }
-        match platform.call_status(platform_call_id).await {
+        match platform.call_status(&call).await {
             Ok(update) => {
                 let update = CallUpdate { attempt_id: Some(due.attempt_id), ..update };
+                if update.state == Some(AttemptState::Placed) && platform.capabilities().can_cancel_queued {
+                    return self.still_queued(platform, due, &call, update).await;
+                }
                 let (update, applied) = self.apply_poll(name, due, update).await?;
                 applied.count(name, &update);
                 let ended = match &applied {
@@ -219,8 +241,32 @@ impl Looker {
         }
     }
 
-    async fn end(&self, platform: &Arc<dyn Platform>, due: &DueLook, platform_call_id: &str) -> Result<()> {
-        let result = match platform.end_call(platform_call_id).await {
+    /// The call has ended, and its cost and transcript did not come: they are asked for, a cost that is rated late some more
+    /// times.
+    async fn late_look(&self, platform: &Arc<dyn Platform>, due: &DueLook) -> Result<()> {
+        let name = platform.name();
+        if let Some(id) = &due.platform_call_id {
+            let call = PlacedCall { id: id.clone(), handles: due.handles.clone() };
+            match platform.call_status(&call).await {
+                Ok(update) => {
+                    let update = CallUpdate { attempt_id: Some(due.attempt_id), ..update };
+                    let (update, applied) = self.apply_poll(name, due, update).await?;
+                    applied.count(name, &update);
+                    metrics::POLLS.inc([name, "late"]);
+                }
+                // Its claim runs out, and it is asked for again.
+                Err(PlatformError::Temporary(why)) if due.age < self.config.poller.give_up_after => {
+                    tracing::debug!(%why, "an ended call cannot be asked about now");
+                    return Ok(());
+                }
+                Err(error) => tracing::debug!(%error, "an ended call cannot be asked about any more"),
+            }
+        }
+        self.store.look_late_again(due.attempt_id, self.config.poller.interval).await
+    }
+
+    async fn end(&self, platform: &Arc<dyn Platform>, due: &DueLook, call: &PlacedCall) -> Result<()> {
+        let result = match platform.end_call(call).await {
             Ok(()) => "ended".to_owned(),
             Err(PlatformError::Temporary(why)) => {
                 // Tried again with the next look; the call may end by itself meanwhile.
@@ -275,8 +321,19 @@ impl Looker {
 }
 
 /// What calls commonly wait for; others (a platform's own reasons) show when they come.
-const WAITS: &[&str] =
-    &["not_before", "window", "retry", "number_busy", "order", "cap", "rate_limited", "connect_failed"];
+const WAITS: &[&str] = &[
+    "not_before",
+    "window",
+    "retry",
+    "number_busy",
+    "order",
+    "rate",
+    "cap",
+    "budget",
+    "breaker",
+    "rate_limited",
+    "connect_failed",
+];
 
 fn attempt(due: &DueLook) -> AttemptRef {
     AttemptRef {
@@ -287,6 +344,7 @@ fn attempt(due: &DueLook) -> AttemptRef {
         committed_at: due.committed_at,
         settled_at: due.settled_at,
         platform_call_id: due.platform_call_id.clone(),
+        bound: due.bound.clone(),
     }
 }
 

@@ -81,6 +81,8 @@ pub struct LeaseTo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
     New,
+    /// Accepted, and `rejected` at once (`do_not_call`): its number is on the do-not-call list.
+    Suppressed,
     /// The same job was accepted before; nothing changed.
     Repeat {
         call_id: Uuid,
@@ -116,7 +118,7 @@ impl Store {
         let (replica, lease) = lease_to.map_or((None, None), |to| (Some(to.replica), Some(to.lease.as_secs_f64())));
         self.unit(async {
             let mut conn = self.conn().await?;
-            let new = sqlx::query_scalar!(
+            let new = sqlx::query!(
                 r#"
                 with input as materialized (
                     select * from jsonb_to_recordset($1) as input(
@@ -124,6 +126,8 @@ impl Store {
                         status_detail text, status_source text, platform text, platforms text[], to_number text, lead_id text, user_id text,
                         tenant text, request jsonb, metadata jsonb, outcome_url text, outcome_queue text, not_before timestamptz,
                         expires_at timestamptz, scheduled_for timestamptz, order_key text, order_seq numeric, traceparent text, message_type text)
+                ), judged as materialized (
+                    select *, status in ('accepted', 'scheduled') and is_suppressed(to_number) as suppressed from input
                 ), named as (
                     insert into jobs (source, event_id, type, content_hash, subject_id)
                     select source, event_id, 'voice.call.requested', content_hash, id from input order by source, event_id
@@ -133,21 +137,25 @@ impl Store {
                     insert into calls (id, source, event_id, status, status_reason, status_detail, status_source, platform, platforms, to_number,
                         lead_id, user_id, tenant, request, metadata, outcome_url, outcome_queue, not_before, expires_at, scheduled_for,
                         order_key, order_seq, traceparent, fence, lease_owner, lease_until, finished_at, sent_in_order)
-                    select id, source, event_id, status, status_reason, status_detail, status_source, platform, platforms, to_number,
-                        lead_id, user_id, tenant, request, metadata, outcome_url, outcome_queue, not_before, expires_at, scheduled_for,
+                    select id, source, event_id, case when suppressed then 'rejected' else status end,
+                        case when suppressed then 'do_not_call' else status_reason end,
+                        case when suppressed then 'the number is on the do-not-call list' else status_detail end,
+                        status_source, platform, platforms, to_number,
+                        lead_id, user_id, tenant, request, metadata, outcome_url, outcome_queue, not_before, expires_at,
+                        case when not suppressed then scheduled_for end,
                         order_key, order_seq, traceparent, 1,
-                        case when status = 'accepted' then $2::uuid end,
-                        case when status = 'accepted' then clock_timestamp() + make_interval(secs => coalesce($3::float8, 0)) end,
-                        case when status in ('rejected', 'expired') then clock_timestamp() end,
-                        status in ('rejected', 'expired')
-                    from input where id in (select subject_id from named)
-                    returning id
+                        case when status = 'accepted' and not suppressed then $2::uuid end,
+                        case when status = 'accepted' and not suppressed then clock_timestamp() + make_interval(secs => coalesce($3::float8, 0)) end,
+                        case when suppressed or status in ('rejected', 'expired') then clock_timestamp() end,
+                        suppressed or status in ('rejected', 'expired')
+                    from judged where id in (select subject_id from named)
+                    returning id, status, status_reason
                 ), told as (
                     insert into thread_messages (id, call_id, lead_id, user_id, channel, message_type, content, status, metadata)
-                    select thread_message_id, id, lead_id, user_id, 'voice', message_type, request->>'content', status, metadata
-                    from input where id in (select id from made)
+                    select i.thread_message_id, i.id, i.lead_id, i.user_id, 'voice', i.message_type, i.request->>'content', made.status, i.metadata
+                    from input i join made on made.id = i.id
                 )
-                select id as "id!" from made
+                select id as "id!", status = 'rejected' and status_reason = 'do_not_call' as "suppressed!" from made
                 "#,
                 rows,
                 replica,
@@ -156,10 +164,14 @@ impl Store {
             .fetch_all(&mut *conn)
             .await?;
             let mut acceptances = vec![Acceptance::New; calls.len()];
+            for row in new.iter().filter(|row| row.suppressed) {
+                let at = calls.iter().position(|call| call.id == row.id);
+                at.into_iter().for_each(|at| acceptances[at] = Acceptance::Suppressed);
+            }
             if new.len() < calls.len() {
                 let known = known_jobs(&mut conn, calls).await?;
                 for (call, acceptance) in calls.iter().zip(&mut acceptances) {
-                    if new.contains(&call.id) {
+                    if new.iter().any(|row| row.id == call.id) {
                         continue;
                     }
                     *acceptance = match known.get(&(call.key.source.as_str(), call.key.event_id.as_str())) {

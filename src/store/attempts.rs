@@ -2,11 +2,15 @@
 //!
 //! Both take batches: one statement and one commit for all that is ready at the moment.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::accept::storable;
+use super::pace::{self, Limits, Short, Slots};
 use super::{Result, Store, StoreError};
 use crate::call::{AttemptState, CallStatus, Verdict};
 
@@ -19,6 +23,8 @@ pub struct Intent {
     pub attempt_id: Uuid,
     pub platform: String,
     pub from_number: Option<String>,
+    /// How often the number may be called, as `call_attempts.number_caps` has it.
+    pub number_caps: Option<Value>,
 }
 
 /// How long a right to send lasts and when nobody can be using it any more.
@@ -37,13 +43,44 @@ pub enum IntentOutcome {
     NumberBusy,
     /// An earlier call of the same message group is not answered yet.
     Behind,
-    /// The account's live calls are at the cap.
-    AtCap,
-    Expired,
-    /// Its cancellation came before the call itself.
-    CancelledAhead,
+    /// The number was called too short a while ago.
+    TooSoon { wait: Duration },
+    /// A limit of the account leaves no room ([`Spent::short`]).
+    NoRoom,
+    /// The number was called as often as its caps allow, until then.
+    TooOften { until: DateTime<Utc> },
+    /// It will never be sent: it expired, its number is on the do-not-call list, or its cancellation came before the call.
+    Ended { status: CallStatus, reason: &'static str, detail: &'static str },
     /// Cancelled, settled or taken over by somebody else: nothing of ours any more.
     Overtaken,
+}
+
+impl IntentOutcome {
+    pub const EXPIRED: Self = Self::Ended {
+        status: CallStatus::Expired,
+        reason: "expired",
+        detail: "expires_at passed before it could be sent",
+    };
+    pub const DO_NOT_CALL: Self = Self::Ended {
+        status: CallStatus::Cancelled,
+        reason: "do_not_call",
+        detail: "the number is on the do-not-call list",
+    };
+    pub const CANCELLED_AHEAD: Self = Self::Ended {
+        status: CallStatus::Cancelled,
+        reason: "cancel_requested",
+        detail: "its cancellation came before the call itself",
+    };
+}
+
+/// What became of each intent, in their order.
+#[derive(Debug)]
+pub struct Spent {
+    pub outcomes: Vec<IntentOutcome>,
+    /// Of spent rights, in their order: when their requests may leave. Without a limit per second: at once.
+    pub slots: Option<Slots>,
+    /// Why some found no room.
+    pub short: Option<Short>,
 }
 
 /// What became of a spent right, and what the call does next.
@@ -58,6 +95,8 @@ pub struct Answered {
     pub detail: Option<String>,
     pub http_status: Option<u16>,
     pub platform_call_id: Option<String>,
+    /// See [`crate::store::looks::DueLook::handles`].
+    pub handles: BTreeMap<String, String>,
     pub call_status: CallStatus,
     pub call_reason: Option<String>,
     pub call_detail: Option<String>,
@@ -69,54 +108,58 @@ pub struct Answered {
     pub next_platform: Option<String>,
     /// When the platform is asked about it: looked up in doubt, polled when placed.
     pub look_in: Option<Duration>,
+    /// The platform keeps the number on a do-not-call list: it goes onto ours before this answer is recorded ([`Store::suppress_refused`]).
+    pub opt_out: bool,
 }
 
 impl Store {
     /// Spends the right to send for each of `intents` that may have it, in one commit.
     ///
-    /// `cap`: at most so many live attempts on the platform (all intents of one batch go to one platform then), held by an
-    /// advisory lock for the statement's transaction; 0: no cap.
+    /// `limits` hold for the platform (all intents of one batch go to one platform then); the first of `intents` get the room
+    /// that there is.
     pub async fn spend(
         &self,
         replica: Uuid,
         intents: &[Intent],
         times: IntentTimes,
-        cap: u32,
-    ) -> Result<Vec<IntentOutcome>> {
-        let call_ids: Vec<Uuid> = intents.iter().map(|intent| intent.call_id).collect();
-        let fences: Vec<i64> = intents.iter().map(|intent| intent.fence).collect();
-        let attempt_ids: Vec<Uuid> = intents.iter().map(|intent| intent.attempt_id).collect();
-        let platforms: Vec<String> = intents.iter().map(|intent| intent.platform.clone()).collect();
-        let from_numbers: Vec<Option<String>> = intents.iter().map(|intent| intent.from_number.clone()).collect();
+        limits: Option<&Limits>,
+    ) -> Result<Spent> {
         self.unit(async {
             let mut conn = self.conn().await?;
-            let columns = IntentColumns { replica, call_ids, fences, attempt_ids, platforms, from_numbers, times };
-            let spent = if cap == 0 {
-                // One statement is its own transaction: one round trip instead of three.
-                spend_rows(&mut conn, &columns, i64::MAX).await?
-            } else {
-                let mut tx = sqlx::Connection::begin(&mut *conn).await?;
-                let room = room_below(&mut tx, cap, intents.first().map_or("", |intent| &intent.platform)).await?;
-                let spent = spend_rows(&mut tx, &columns, room).await?;
-                tx.commit().await?;
-                spent
+            let spending = match limits.zip(intents.first()) {
+                // One statement is its own transaction: one round trip instead of several.
+                None => {
+                    Spending { spent: spend_rows(&mut conn, replica, intents, times).await?, ..Spending::default() }
+                }
+                Some((limits, first)) => {
+                    let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+                    let spending = spend_within(&mut tx, replica, intents, times, limits, &first.platform).await?;
+                    tx.commit().await?;
+                    spending
+                }
             };
-            let refused: Vec<Uuid> = intents
-                .iter()
-                .filter(|intent| !spent.contains(&intent.attempt_id))
-                .map(|intent| intent.call_id)
-                .collect();
+            let Spending { spent, early, left_out, slots, short } = spending;
+            let settled = |intent: &Intent| {
+                if spent.contains(&intent.attempt_id) {
+                    return Some(IntentOutcome::Spent);
+                }
+                if left_out.contains(&intent.call_id) {
+                    return Some(IntentOutcome::NoRoom);
+                }
+                let early = early.iter().find(|(call_id, _)| *call_id == intent.call_id);
+                early.map(|(_, wait)| IntentOutcome::TooSoon { wait: *wait })
+            };
+            let refused: Vec<&Intent> = intents.iter().filter(|intent| settled(intent).is_none()).collect();
             let reasons = if refused.is_empty() { Vec::new() } else { why_not(&mut conn, replica, &refused).await? };
             conn.done();
             let outcome = |intent: &Intent| {
-                if spent.contains(&intent.attempt_id) {
-                    return IntentOutcome::Spent;
-                }
-                let reason =
-                    reasons.iter().find(|reason| reason.call_id == intent.call_id && reason.fence == intent.fence);
-                reason.map_or(IntentOutcome::Overtaken, |reason| reason.outcome)
+                settled(intent).unwrap_or_else(|| {
+                    let reason =
+                        reasons.iter().find(|reason| reason.call_id == intent.call_id && reason.fence == intent.fence);
+                    reason.map_or(IntentOutcome::Overtaken, |reason| reason.outcome)
+                })
             };
-            Ok(intents.iter().map(outcome).collect())
+            Ok(Spent { outcomes: intents.iter().map(outcome).collect(), slots, short })
         })
         .await
     }
@@ -151,16 +194,16 @@ impl Store {
                 r#"
                 with input as materialized (
                     select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::text[],
-                        $10::text[], $11::text[], $12::text[], $13::float8[], $14::text[], $15::text[], $16::float8[])
+                        $10::text[], $11::text[], $12::text[], $13::float8[], $14::text[], $15::text[], $16::float8[], $17::jsonb[])
                     as input(call_id, attempt_id, fence, state, verdict, reason, detail, http_status, platform_call_id,
-                        call_status, call_reason, call_detail, scheduled_in, next_because, next_platform, look_in)
+                        call_status, call_reason, call_detail, scheduled_in, next_because, next_platform, look_in, handles)
                 ), held as materialized (
                     select c.id, c.cancel_requested_at from calls c join input i on i.call_id = c.id order by c.id for no key update of c
                 ), known as (
                     update call_attempts a
                     set state = case when a.state = 'sending' then i.state else a.state end,
                         verdict = i.verdict, reason = i.reason, detail = i.detail, http_status = i.http_status,
-                        platform_call_id = coalesce(a.platform_call_id, i.platform_call_id),
+                        platform_call_id = coalesce(a.platform_call_id, i.platform_call_id), handles = i.handles,
                         answered_at = clock_timestamp(),
                         ended_at = case when a.state = 'sending' and i.state in ('not_sent', 'refused') then clock_timestamp() else a.ended_at end,
                         next_look_at = case
@@ -217,50 +260,76 @@ impl Store {
                 &column(answers, |answer| storable(answer.next_because.as_deref())) as &[Option<String>],
                 &column(answers, |answer| answer.next_platform.clone()) as &[Option<String>],
                 &column(answers, |answer| answer.look_in.map(|wait| wait.as_secs_f64())) as &[Option<f64>],
+                &column(answers, |answer| serde_json::json!(answer.handles)),
             )
             .fetch_all(&mut *conn)
             .await?;
             conn.done();
+            if answers.iter().any(|answer| !answer.state.is_live()) {
+                self.tell_ended();
+            }
             Ok(recorded)
         })
         .await
     }
 }
 
-struct IntentColumns {
+#[derive(Default)]
+struct Spending {
+    spent: Vec<Uuid>,
+    /// Calls whose number was called too short a while ago.
+    early: Vec<(Uuid, Duration)>,
+    /// Calls beyond the room.
+    left_out: Vec<Uuid>,
+    slots: Option<Slots>,
+    short: Option<Short>,
+}
+
+async fn spend_within(
+    tx: &mut sqlx::PgConnection,
     replica: Uuid,
-    call_ids: Vec<Uuid>,
-    fences: Vec<i64>,
-    attempt_ids: Vec<Uuid>,
-    platforms: Vec<String>,
-    from_numbers: Vec<Option<String>>,
+    intents: &[Intent],
     times: IntentTimes,
+    limits: &Limits,
+    platform: &str,
+) -> Result<Spending> {
+    let room = pace::room(tx, platform, limits, intents.len()).await?;
+    let early = match limits.number_spacing {
+        Some(spacing) if room.calls > 0 => {
+            let calls: Vec<Uuid> = intents.iter().map(|intent| intent.call_id).collect();
+            pace::too_soon(tx, platform, spacing, &calls).await?
+        }
+        _ => Vec::new(),
+    };
+    let is_early = |intent: &&Intent| early.iter().any(|(call_id, _)| *call_id == intent.call_id);
+    let mut fit: Vec<Intent> = intents.iter().filter(|intent| !is_early(intent)).cloned().collect();
+    let left_out = fit.split_off(room.calls.min(fit.len()));
+    let spent = if fit.is_empty() { Vec::new() } else { spend_rows(tx, replica, &fit, times).await? };
+    pace::note_spent(tx, platform, limits, &room, &spent).await?;
+    let left_out = left_out.into_iter().map(|intent| intent.call_id).collect();
+    Ok(Spending { spent, early, left_out, slots: room.slots, short: room.short })
 }
 
-/// How many more live attempts the platform may have; holds its cap's lock until the transaction ends.
-async fn room_below(tx: &mut sqlx::PgConnection, cap: u32, platform: &str) -> Result<i64> {
-    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('voxd:cap:' || $1, 0))", platform)
-        .execute(&mut *tx)
-        .await?;
-    let live = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from call_attempts
-                       where platform = $1 and state in ('sending', 'in_doubt', 'placed', 'ringing', 'in_progress')"#,
-        platform,
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok((i64::from(cap) - live).max(0))
-}
-
-/// Returns the attempts whose right is spent, at most `room`.
-async fn spend_rows(conn: &mut sqlx::PgConnection, columns: &IntentColumns, room: i64) -> Result<Vec<Uuid>> {
+/// Returns the attempts whose right is spent.
+async fn spend_rows(
+    conn: &mut sqlx::PgConnection,
+    replica: Uuid,
+    intents: &[Intent],
+    times: IntentTimes,
+) -> Result<Vec<Uuid>> {
+    let call_ids: Vec<Uuid> = intents.iter().map(|intent| intent.call_id).collect();
+    let fences: Vec<i64> = intents.iter().map(|intent| intent.fence).collect();
+    let attempt_ids: Vec<Uuid> = intents.iter().map(|intent| intent.attempt_id).collect();
+    let platforms: Vec<String> = intents.iter().map(|intent| intent.platform.clone()).collect();
+    let from_numbers: Vec<Option<String>> = intents.iter().map(|intent| intent.from_number.clone()).collect();
+    let number_caps: Vec<Option<Value>> = intents.iter().map(|intent| intent.number_caps.clone()).collect();
     let spent = sqlx::query_scalar!(
                 r#"
                 with input as materialized (
-                    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[])
-                        with ordinality as input(call_id, fence, attempt_id, platform, from_number, i)
+                    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $9::jsonb[])
+                        with ordinality as input(call_id, fence, attempt_id, platform, from_number, number_caps, i)
                 ), ready as materialized (
-                    select c.id, c.to_number, c.next_because, i.fence, i.attempt_id, i.platform, i.from_number
+                    select c.id, c.to_number, c.next_because, i.fence, i.attempt_id, i.platform, i.from_number, i.number_caps
                     from input i join calls c on c.id = i.call_id
                     where c.fence = i.fence and c.lease_owner = $6 and c.lease_until > clock_timestamp()
                       and c.status in ('accepted', 'scheduled') and c.cancel_requested_at is null
@@ -271,14 +340,13 @@ async fn spend_rows(conn: &mut sqlx::PgConnection, columns: &IntentColumns, room
                       and durability_problem() is null
                     order by c.id
                     for no key update of c
-                ), chosen as (
-                    select * from ready order by id limit $9
                 ), spent as (
-                    insert into call_attempts (id, call_id, n, because, platform, to_number, from_number, fence, lease_owner, settled_at)
-                    select attempt_id, id, 1 + coalesce((select max(a.n) from call_attempts a where a.call_id = chosen.id), 0), next_because,
-                           platform, to_number, from_number, fence, $6, clock_timestamp() + make_interval(secs => $8)
-                    from chosen
-                    -- Two replicas whose calls go to the same numbers wait for each other in one order.
+                    insert into call_attempts (id, call_id, n, because, platform, to_number, from_number, number_caps, fence, lease_owner, settled_at)
+                    select attempt_id, id, 1 + coalesce((select max(a.n) from call_attempts a where a.call_id = ready.id), 0), next_because,
+                           platform, to_number, from_number, number_caps, fence, $6, clock_timestamp() + make_interval(secs => $8)
+                    from ready
+                    -- Two replicas whose calls go to the same numbers wait for each other in one order; so do opt-outs. The
+                    -- trigger number_may_be_called leaves out numbers that are suppressed or were called often enough.
                     order by to_number, id
                     on conflict do nothing
                     returning id, call_id, platform
@@ -290,15 +358,15 @@ async fn spend_rows(conn: &mut sqlx::PgConnection, columns: &IntentColumns, room
                 )
                 select id as "id!" from spent
                 "#,
-                &columns.call_ids,
-                &columns.fences,
-                &columns.attempt_ids,
-                &columns.platforms,
-                &columns.from_numbers as &[Option<String>],
-                columns.replica,
-                columns.times.lease.as_secs_f64(),
-                columns.times.settled_after.as_secs_f64(),
-                room,
+                &call_ids,
+                &fences,
+                &attempt_ids,
+                &platforms,
+                &from_numbers as &[Option<String>],
+                replica,
+                times.lease.as_secs_f64(),
+                times.settled_after.as_secs_f64(),
+                &number_caps as &[Option<Value>],
             )
     .fetch_all(conn)
     .await?;
@@ -311,7 +379,9 @@ struct WhyNot {
     outcome: IntentOutcome,
 }
 
-async fn why_not(conn: &mut sqlx::PgConnection, replica: Uuid, calls: &[Uuid]) -> Result<Vec<WhyNot>> {
+async fn why_not(conn: &mut sqlx::PgConnection, replica: Uuid, refused: &[&Intent]) -> Result<Vec<WhyNot>> {
+    let calls: Vec<Uuid> = refused.iter().map(|intent| intent.call_id).collect();
+    let caps: Vec<Option<Value>> = refused.iter().map(|intent| intent.number_caps.clone()).collect();
     let rows = sqlx::query!(
         r#"select c.id, c.fence,
                   (c.lease_owner = $2 and c.lease_until > clock_timestamp() and c.status in ('accepted', 'scheduled')
@@ -322,10 +392,12 @@ async fn why_not(conn: &mut sqlx::PgConnection, replica: Uuid, calls: &[Uuid]) -
                   exists (select from call_attempts a where a.to_number = c.to_number
                       and a.state in ('sending', 'in_doubt', 'unknown', 'placed', 'ringing', 'in_progress')) as "busy!",
                   exists (select from early_cancellations x where x.source = c.source and x.event_id = c.event_id) as "cancelled!",
+                  is_suppressed(c.to_number) as "suppressed!", number_free_at(c.to_number, i.caps) as free_at,
                   durability_problem() as problem
-           from calls c where c.id = any($1)"#,
-        calls,
+           from unnest($1::uuid[], $3::jsonb[]) as i(call_id, caps) join calls c on c.id = i.call_id"#,
+        &calls,
         replica,
+        &caps as &[Option<Value>],
     )
     .fetch_all(conn)
     .await?;
@@ -337,11 +409,16 @@ async fn why_not(conn: &mut sqlx::PgConnection, replica: Uuid, calls: &[Uuid]) -
         .map(|row| {
             let outcome = match (row.ours.unwrap_or(false), row.expired, row.behind, row.busy) {
                 (false, ..) => IntentOutcome::Overtaken,
-                (true, ..) if row.cancelled => IntentOutcome::CancelledAhead,
-                (true, true, ..) => IntentOutcome::Expired,
+                (true, ..) if row.cancelled => IntentOutcome::CANCELLED_AHEAD,
+                (true, ..) if row.suppressed => IntentOutcome::DO_NOT_CALL,
+                (true, true, ..) => IntentOutcome::EXPIRED,
                 (true, false, true, _) => IntentOutcome::Behind,
                 (true, false, false, true) => IntentOutcome::NumberBusy,
-                (true, false, false, false) => IntentOutcome::AtCap,
+                (true, false, false, false) if row.free_at.is_some() => {
+                    row.free_at.map_or(IntentOutcome::NoRoom, |until| IntentOutcome::TooOften { until })
+                }
+                // What stood in its way is gone again.
+                (true, false, false, false) => IntentOutcome::NoRoom,
             };
             WhyNot { call_id: row.id, fence: row.fence, outcome }
         })

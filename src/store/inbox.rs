@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::updates::{Applied, ToldBy, apply};
+use super::updates::{Applied, Teller, ToldBy, apply};
 use super::{Result, Store, StoreError};
 use crate::call::CallUpdate;
 
@@ -64,8 +64,8 @@ impl Store {
             let kept = sqlx::query_scalar!(
                 r#"
                 with kept as (
-                    insert into webhook_inbox (id, platform, body, verified_by, attempt_id, updates, applied_at, error)
-                    values ($1, $2, $3, $4, coalesce($5::uuid, $6), $7, case when $8 then clock_timestamp() end, $9)
+                    insert into webhook_inbox (id, platform, body, verified_by, attempt_id, updates, applied_at, error, platform_call_id)
+                    values ($1, $2, $3, $4, coalesce($5::uuid, $6), $7, case when $8 then clock_timestamp() end, $9, $10)
                     on conflict (platform, body_sha256) do nothing
                     returning id
                 ), known as (
@@ -101,7 +101,8 @@ impl Store {
 
     /// Takes a kept webhook into account: all its updates in their order and the mark on its row, in one transaction.
     ///
-    /// `None`: it was done before, or another replica is at it. `look_in` as in [`Store::apply`].
+    /// `None`: it was done before, another replica is at it, or it has to wait: it names only the platform's id of a call, and a
+    /// create request is unanswered that may have made this call. `look_in` as in [`Store::apply`].
     pub async fn apply_webhook(&self, id: Uuid, look_in: Duration) -> Result<Option<AppliedWebhook>> {
         self.unit(async {
             let mut conn = self.conn().await?;
@@ -120,16 +121,23 @@ impl Store {
             };
             let told: Vec<CallUpdate> = serde_json::from_value(row.updates.unwrap_or_default())
                 .map_err(|error| StoreError::Refused(format!("its updates cannot be read back: {error}")))?;
+            let platform = row.platform.as_str();
+            let teller = Teller { platform, told_by: ToldBy::Webhook, look_in, price: self.price_of(platform) };
             let mut updates = Vec::with_capacity(told.len());
             for mut update in told {
-                let mut applied = apply(&mut tx, &row.platform, &update, ToldBy::Webhook, look_in).await?;
+                let mut applied = apply(&mut tx, &update, teller).await?;
                 if applied == Applied::NoSuchAttempt && update.attempt_id.is_none() && row.attempt_id.is_some() {
                     update.attempt_id = row.attempt_id;
-                    applied = apply(&mut tx, &row.platform, &update, ToldBy::Webhook, look_in).await?;
+                    applied = apply(&mut tx, &update, teller).await?;
                 }
                 updates.push((update, applied));
             }
             let attempt_id = updates.iter().find_map(|(_, applied)| applied.attempt_id());
+            if attempt_id.is_none() && row.attempt_id.is_none() && wait_for_its_call(&mut tx, id).await? {
+                tx.commit().await?;
+                conn.done();
+                return Ok(None);
+            }
             sqlx::query!(
                 "update webhook_inbox set applied_at = clock_timestamp(), attempt_id = coalesce($2, attempt_id), error = $3 where id = $1",
                 id,
@@ -140,6 +148,7 @@ impl Store {
             .await?;
             tx.commit().await?;
             conn.done();
+            updates.iter().for_each(|(_, applied)| self.tell_of(applied));
             Ok(Some(AppliedWebhook { platform: row.platform, received_at: row.received_at, updates }))
         })
         .await
@@ -151,7 +160,7 @@ impl Store {
             let mut conn = self.conn().await?;
             let ids = sqlx::query_scalar!(
                 "select id from webhook_inbox
-                 where applied_at is null and received_at < statement_timestamp() - make_interval(secs => $1)
+                 where applied_at is null and greatest(received_at + make_interval(secs => $1), retry_at) < statement_timestamp()
                  order by received_at limit $2 for update skip locked",
                 age.as_secs_f64(),
                 limit,
@@ -180,6 +189,23 @@ impl Store {
         })
         .await
     }
+}
+
+/// Puts a webhook off that may come before the answer to its call's create request. False: it is nobody's, as far as can be
+/// known now; should an attempt get its call's id later, the trigger `take_early_webhooks` opens it again.
+///
+/// The wait covers the moment in which that trigger has run but its transaction has not ended.
+async fn wait_for_its_call(tx: &mut sqlx::PgConnection, id: Uuid) -> Result<bool> {
+    let put_off = sqlx::query!(
+        "update webhook_inbox w set retry_at = clock_timestamp() + greatest(clock_timestamp() - received_at, interval '1 second')
+         where id = $1 and platform_call_id is not null and received_at > clock_timestamp() - interval '1 minute'
+           and exists (select from call_attempts a where a.platform = w.platform and a.platform_call_id is null
+                       and a.state in ('sending', 'in_doubt', 'unknown'))",
+        id,
+    )
+    .execute(tx)
+    .await?;
+    Ok(put_off.rows_affected() > 0)
 }
 
 impl Applied {

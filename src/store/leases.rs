@@ -40,19 +40,19 @@ pub struct Postponed {
 /// How long a call rests whose stored request this version cannot read.
 const UNREADABLE_WAIT: Duration = Duration::from_secs(300);
 
-struct ClaimedRow {
-    id: Uuid,
-    fence: i64,
-    platform: String,
-    platforms: Vec<String>,
-    to_number: String,
-    request: Value,
-    metadata: Value,
-    expires_at: Option<DateTime<Utc>>,
-    order_key: Option<String>,
-    send_tries: i32,
-    created_at: DateTime<Utc>,
-    traceparent: Option<String>,
+pub(super) struct ClaimedRow {
+    pub id: Uuid,
+    pub fence: i64,
+    pub platform: String,
+    pub platforms: Vec<String>,
+    pub to_number: String,
+    pub request: Value,
+    pub metadata: Value,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub order_key: Option<String>,
+    pub send_tries: i32,
+    pub created_at: DateTime<Utc>,
+    pub traceparent: Option<String>,
 }
 
 impl Store {
@@ -60,9 +60,14 @@ impl Store {
     /// due first.
     ///
     /// Calls that could not be sent anyway are left alone: their number is busy with another call of ours, or an earlier
-    /// call of their message group waits for its time.
+    /// call of their message group waits for its time. So are those in line for their platform ([`super::line`]).
     pub async fn claim_due(&self, replica: Uuid, lease: Duration, limit: usize) -> Result<Vec<LeasedCall>> {
         let rows = self.claim_rows(replica, lease, limit).await?;
+        self.readable(rows).await
+    }
+
+    /// Rows as calls. One that this version cannot read is put back, and holds nobody else up.
+    pub(super) async fn readable(&self, rows: Vec<ClaimedRow>) -> Result<Vec<LeasedCall>> {
         let mut calls = Vec::with_capacity(rows.len());
         for row in rows {
             match serde_json::from_value(row.request) {
@@ -83,7 +88,7 @@ impl Store {
                     created_at: row.created_at,
                     traceparent: row.traceparent,
                 }),
-                // Another version of the program may have written it, and may read it. It holds nobody else up.
+                // Another version of the program may have written it, and may read it.
                 Err(error) => {
                     tracing::error!(call_id = %row.id, %error, "the stored request cannot be read; the call waits for a replica that can");
                     let postponed = Postponed {
@@ -109,7 +114,8 @@ impl Store {
                 r#"
                 with due as (
                     select c.id, c.scheduled_for as since from calls c
-                    where c.status = 'scheduled' and c.scheduled_for <= statement_timestamp()
+                    where c.status = 'scheduled' and (c.status_reason is null or c.status_reason not in ('rate', 'cap', 'breaker'))
+                        and c.scheduled_for <= statement_timestamp()
                         and (c.lease_until is null or c.lease_until < statement_timestamp())
                         and (c.status_reason is distinct from 'number_busy' or not exists (
                             select from call_attempts a where a.to_number = c.to_number

@@ -1,18 +1,23 @@
 //! Looking at live attempts: which are due to be looked up (in doubt) or polled (placed), and what a look that found
 //! nothing means.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::accept::StoredRequest;
 use super::{Result, Store};
 use crate::call::{AttemptState, PhoneNumber};
 
 /// Redials after proven absence that one call gets. A platform that answers nothing and never makes the call is a matter
 /// for a person by then.
 const MAX_REDIALS: i64 = 3;
+
+/// Looks for a late cost, from the poller's interval doubling: an hour with the default.
+const MAX_LATE_LOOKS: i32 = 6;
 
 /// An attempt whose turn it is.
 #[derive(Debug, Clone)]
@@ -21,6 +26,10 @@ pub struct DueLook {
     pub call_id: Uuid,
     pub platform: String,
     pub platform_call_id: Option<String>,
+    /// What the create answer gave to reach the call later, by the platform's own names.
+    pub handles: BTreeMap<String, String>,
+    /// Calls of this platform to the same number that belong to other attempts.
+    pub bound: Vec<String>,
     pub state: AttemptState,
     pub to: PhoneNumber,
     pub from: Option<PhoneNumber>,
@@ -32,6 +41,27 @@ pub struct DueLook {
     pub looks: u32,
     pub cancel_requested: bool,
     pub end_requested: bool,
+    /// Of a call that is placed and nothing more: when it may be dialled stands there.
+    pub request: Option<StoredRequest>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Why a call is taken back from its platform's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// Its calling window closed: it is scheduled for when that opens.
+    Window,
+    /// Nobody wants it any more.
+    Expired,
+}
+
+impl Withdrawal {
+    fn as_str(self) -> &'static str {
+        match self {
+            Withdrawal::Window => "window",
+            Withdrawal::Expired => "expired",
+        }
+    }
 }
 
 /// What a look at a doubtful attempt led to.
@@ -56,7 +86,8 @@ impl Store {
                 r#"
                 with due as (
                     select id from call_attempts
-                    where next_look_at <= statement_timestamp() and state in ('in_doubt', 'placed', 'ringing', 'in_progress')
+                    where next_look_at <= statement_timestamp() and state in ('in_doubt', 'placed', 'ringing', 'in_progress',
+                        'completed', 'no_answer', 'busy', 'voicemail', 'failed', 'cancelled')
                     order by next_look_at limit $2 for no key update skip locked
                 )
                 update call_attempts a set next_look_at = clock_timestamp() + make_interval(secs => $1), looks = a.looks + 1
@@ -65,7 +96,12 @@ impl Store {
                 returning a.id, a.call_id, a.platform, a.platform_call_id, a.state, a.to_number, a.from_number, a.committed_at, a.settled_at,
                     clock_timestamp() > a.settled_at as "settled!",
                     extract(epoch from clock_timestamp() - a.committed_at)::float8 as "age!", a.looks,
-                    c.cancel_requested_at is not null as "cancel_requested!", a.end_requested_at is not null as "end_requested!"
+                    a.handles,
+                    array(select b.platform_call_id from call_attempts b
+                          where b.to_number = a.to_number and b.platform = a.platform and b.id <> a.id
+                            and (a.state = 'in_doubt' or a.platform_call_id is null) and b.platform_call_id is not null) as "bound!: Vec<String>",
+                    c.cancel_requested_at is not null as "cancel_requested!", a.end_requested_at is not null as "end_requested!",
+                    case when a.state = 'placed' then c.request end as request, c.expires_at
                 "#,
                 hold.as_secs_f64(),
                 limit as i64,
@@ -81,6 +117,8 @@ impl Store {
                         call_id: row.call_id,
                         platform: row.platform,
                         platform_call_id: row.platform_call_id,
+                        handles: serde_json::from_value(row.handles).unwrap_or_default(),
+                        bound: row.bound,
                         state: row.state.parse().ok()?,
                         to: PhoneNumber::from_trusted(row.to_number),
                         from: row.from_number.map(PhoneNumber::from_trusted),
@@ -91,6 +129,8 @@ impl Store {
                         looks: row.looks as u32,
                         cancel_requested: row.cancel_requested,
                         end_requested: row.end_requested,
+                        request: row.request.and_then(|request| serde_json::from_value(request).ok()),
+                        expires_at: row.expires_at,
                     })
                 })
                 .collect())
@@ -112,6 +152,69 @@ impl Store {
             .await?;
             conn.done();
             Ok(())
+        })
+        .await
+    }
+
+    /// What the platform knows of an ended call is known here too, or never will be.
+    pub async fn no_more_looks(&self, attempt_id: Uuid) -> Result<()> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            sqlx::query!(
+                "update call_attempts set next_look_at = null
+                 where id = $1 and state in ('completed', 'no_answer', 'busy', 'voicemail', 'failed', 'cancelled')",
+                attempt_id,
+            )
+            .execute(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(())
+        })
+        .await
+    }
+
+    /// After a look at an ended call. One that was answered and whose cost is not told is looked at again, `first_wait`, doubled
+    /// with each look, from now; after [`MAX_LATE_LOOKS`], and of any other, there is no further one.
+    pub async fn look_late_again(&self, attempt_id: Uuid, first_wait: Duration) -> Result<()> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            sqlx::query!(
+                "update call_attempts set late_looks = late_looks + 1,
+                     next_look_at = case when state in ('completed', 'voicemail') and cost_source is distinct from 'reported' and late_looks + 1 < $3
+                         then clock_timestamp() + make_interval(secs => $2 * 2 ^ (late_looks + 1)) end
+                 where id = $1 and state in ('completed', 'no_answer', 'busy', 'voicemail', 'failed', 'cancelled')",
+                attempt_id,
+                first_wait.as_secs_f64(),
+                MAX_LATE_LOOKS,
+            )
+            .execute(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Before the platform is asked to take a queued call back: what its end by that will mean. False where the call is
+    /// queued no more.
+    pub async fn note_withdrawal(&self, attempt_id: Uuid, because: Withdrawal) -> Result<bool> {
+        self.unit(async {
+            let mut conn = self.conn().await?;
+            let noted = sqlx::query_scalar!(
+                r#"with withdrawn as (
+                       update call_attempts set withdrawn_because = $2 where id = $1 and state = 'placed' returning call_id, id
+                   ), noted as (
+                       insert into call_events (call_id, attempt_id, kind, source, detail)
+                       select call_id, id, 'withdrawal', 'poller', jsonb_build_object('because', $2::text) from withdrawn
+                   )
+                   select count(*) as "count!" from withdrawn"#,
+                attempt_id,
+                because.as_str(),
+            )
+            .fetch_one(&mut *conn)
+            .await?;
+            conn.done();
+            Ok(noted > 0)
         })
         .await
     }
@@ -221,6 +324,9 @@ impl Store {
             };
             tx.commit().await?;
             conn.done();
+            if step != DoubtStep::Waiting {
+                self.tell_ended();
+            }
             Ok(step)
         })
         .await

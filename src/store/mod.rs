@@ -5,27 +5,35 @@
 //! Locks are always taken in the order call → attempt.
 
 pub mod accept;
+pub mod analytics;
 pub mod attempts;
+pub mod budgets;
 pub mod configs;
 pub mod inbox;
 pub mod keys;
 pub mod leases;
+pub mod line;
 pub mod looks;
 pub mod operator;
 pub mod outbox;
+pub mod pace;
 pub mod read;
 pub mod replicas;
+pub mod retry_now;
+pub mod suppressions;
 pub mod updates;
 pub mod watch;
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres};
+use tokio::sync::watch as signal;
 
+use crate::call::{Price, Prices};
 use crate::clock;
 use crate::config;
 use crate::telemetry::metrics;
@@ -43,6 +51,9 @@ struct Inner {
     pool: RwLock<PgPool>,
     options: PgConnectOptions,
     settings: config::Database,
+    prices: OnceLock<Prices>,
+    /// Rises when an attempt that was live ends by a statement of this process.
+    ended: signal::Sender<u64>,
 }
 
 /// Why a unit of work did not end well. The caller's decision is in the variant.
@@ -127,7 +138,36 @@ impl Store {
     pub fn new(settings: &config::Database) -> std::result::Result<Self, String> {
         let options = connect_options(settings)?;
         let pool = make_pool(settings, &options);
-        Ok(Self { inner: Arc::new(Inner { pool: RwLock::new(pool), options, settings: settings.clone() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool: RwLock::new(pool),
+                options,
+                settings: settings.clone(),
+                prices: OnceLock::new(),
+                ended: signal::Sender::new(0),
+            }),
+        })
+    }
+
+    /// What estimates costs that no platform reports; without it there are no estimates.
+    #[must_use]
+    pub fn with_prices(self, prices: Prices) -> Self {
+        // Set once, where the store is made.
+        let _ = self.inner.prices.set(prices);
+        self
+    }
+
+    pub(crate) fn price_of(&self, platform: &str) -> Option<&Price> {
+        self.inner.prices.get()?.get(platform)
+    }
+
+    /// Changes when an attempt that was live has ended, as far as this process was told: its line or slot is free.
+    pub fn attempts_ended(&self) -> signal::Receiver<u64> {
+        self.inner.ended.subscribe()
+    }
+
+    fn tell_ended(&self) {
+        self.inner.ended.send_modify(|ended| *ended = ended.wrapping_add(1));
     }
 
     /// Connects once, outside the pool: for commands, which want to know at once.

@@ -16,7 +16,7 @@ pub enum CallName {
 }
 
 impl CallName {
-    fn columns(&self) -> (Option<Uuid>, Option<&str>, Option<&str>) {
+    pub(super) fn columns(&self) -> (Option<Uuid>, Option<&str>, Option<&str>) {
         match self {
             CallName::Id(id) => (Some(*id), None, None),
             CallName::Job { source, event_id } => (None, Some(source), Some(event_id)),
@@ -250,6 +250,7 @@ impl Store {
             }
             tx.commit().await?;
             conn.done();
+            self.tell_ended();
             Ok(Settled::Done { status })
         })
         .await

@@ -7,7 +7,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Result, Store};
-use crate::call::{CallStatus, phone};
+use crate::call::policy::Hold;
+use crate::call::{CallStatus, PhoneNumber, phone};
 
 /// Longest timeline that is shown; its newest lines.
 const MAX_TIMELINE: i64 = 2000;
@@ -148,9 +149,21 @@ pub struct CallDetail {
     #[schema(value_type = Object)]
     pub request: Value,
     pub cancel_reason: Option<String>,
+    /// Of a call that is not sent yet: when it would be, and the rule that decides.
+    pub hold: Option<Hold>,
+    /// Never shown: zones and rules go by the whole number.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub to: PhoneNumber,
     pub attempts: Vec<Attempt>,
     /// Oldest first.
     pub timeline: Vec<TimelineEvent>,
+}
+
+fn show_number(value: Option<&mut Value>, numbers: Numbers) {
+    if let Some(Value::String(number)) = value {
+        *number = shown(number, numbers);
+    }
 }
 
 /// A message exchanged with a lead.
@@ -258,16 +271,18 @@ impl Store {
             tx.commit().await?;
             conn.done();
             timeline.reverse();
+            let to = PhoneNumber::from_trusted(call.to_number.clone());
             call.to_number = shown(&call.to_number, numbers);
             for attempt in &mut attempts {
                 attempt.from_number = attempt.from_number.as_deref().map(|number| shown(number, numbers));
             }
             let mut request = more.request;
-            if let Some(Value::String(number)) = request.pointer_mut("/voice_config/from_number") {
-                *number = shown(number, numbers);
+            show_number(request.pointer_mut("/voice_config/from_number"), numbers);
+            if let Some(Value::Object(fallbacks)) = request.pointer_mut("/voice_config/fallback_configs") {
+                fallbacks.values_mut().for_each(|config| show_number(config.get_mut("from_number"), numbers));
             }
             let (thread_message_id, cancel_reason) = (more.thread_message_id, more.cancel_reason);
-            Ok(Some(CallDetail { call, thread_message_id, request, cancel_reason, attempts, timeline }))
+            Ok(Some(CallDetail { call, thread_message_id, request, cancel_reason, hold: None, to, attempts, timeline }))
         })
         .await
     }

@@ -53,6 +53,14 @@ impl<const N: usize> Counter<N> {
     }
 }
 
+impl<const N: usize> Counter<N> {
+    /// A counter that is kept elsewhere stands at `n` now; never goes back.
+    pub fn raise_to(&self, labels: [&str; N], n: u64) {
+        let key = self.0.key(labels);
+        metrics::with_recorder(|recorder| recorder.register_counter(&key, &METADATA)).absolute(n);
+    }
+}
+
 impl<const N: usize> Gauge<N> {
     pub fn set(&self, labels: [&str; N], value: f64) {
         let key = self.0.key(labels);
@@ -105,7 +113,7 @@ impl Exporter {
     /// The Prometheus text format (`text/plain; version=0.0.4`): the catalogue's metrics, then the process's own. Those of
     /// which nothing was measured yet are described all the same, so that the whole catalogue can be read from a daemon.
     pub fn render(&self) -> String {
-        let mut text = self.handle.render();
+        let mut text = in_whole_units(&self.handle.render());
         let shown: HashSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         let mut silent = String::new();
@@ -131,6 +139,27 @@ impl Exporter {
             }
         });
     }
+}
+
+/// Counters that are kept in millionths, so that they are exact, and shown as decimals.
+const MILLIONTHS: &[&str] = &["voxd_call_cost_total"];
+
+fn in_whole_units(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 64);
+    for line in text.lines() {
+        let kept =
+            MILLIONTHS.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        match line.rsplit_once(' ').and_then(|(series, value)| Some((series, value.parse::<u64>().ok()?))) {
+            Some((series, n)) if kept => {
+                let _ = writeln!(shown, "{series} {}.{:06}", n / 1_000_000, n % 1_000_000);
+            }
+            _ => {
+                shown.push_str(line);
+                shown.push('\n');
+            }
+        }
+    }
+    shown
 }
 
 pub(super) fn recorder(all: &[&Metric]) -> PrometheusRecorder {

@@ -78,6 +78,8 @@ catalogue! {
     Histogram RECEIVE_TO_ANSWER: Seconds = "voxd_receive_to_answer_seconds" [] FAST;
     /// Accepted, unsent jobs that this replica holds.
     Gauge WORKER_BACKLOG: Count = "voxd_worker_backlog" [];
+    /// 1 while this replica receives: Postgres is there, and the line is shorter than worker.max_waiting.
+    Gauge RECEIVING: Count = "voxd_receiving" [];
     /// The backlog at which this replica stops receiving.
     Gauge WORKER_BACKLOG_LIMIT: Count = "voxd_worker_backlog_limit" [];
 
@@ -86,6 +88,8 @@ catalogue! {
     Counter CALL_ATTEMPTS: Count = "voxd_call_attempts_total" [platform, verdict];
     /// Calls that reached a terminal status.
     Counter CALLS_FINISHED: Count = "voxd_calls_finished_total" [platform, status];
+    /// Numbers put on the do-not-call list, by how: api, cli, import, platform.
+    Counter SUPPRESSIONS: Count = "voxd_suppressions_total" [source];
     /// Calls now, by status; terminal ones are not counted.
     Gauge CALLS: Count = "voxd_calls" [status];
     /// Calls now whose placing is in doubt and being looked up.
@@ -94,10 +98,16 @@ catalogue! {
     Gauge CALLS_UNKNOWN: Count = "voxd_calls_unknown" [];
     /// Age of the oldest call that has no terminal status, from the moment it was due; unknown ones are not counted.
     Gauge OLDEST_OPEN_CALL: Seconds = "voxd_oldest_open_call_seconds" [];
-    /// Scheduled calls now, by what they wait for: window, rate_limit, retry, number_busy, not_before, …
+    /// Scheduled calls now, by what they wait for: window, rate, cap, breaker, retry, number_busy, not_before, …
     Gauge CALLS_WAITING: Count = "voxd_calls_waiting" [reason];
     /// Facts that the transition table refuses: what we knew, and what the platform says against it.
     Counter CONTRADICTIONS: Count = "voxd_contradictions_total" [platform, known, claimed];
+
+    // Costs
+    /// What calls cost since the first one, reported or estimated, in whole units with decimals. Of the ledger: the same on every replica; a correction downwards does not show.
+    Counter CALL_COST: Count = "voxd_call_cost_total" [platform, currency];
+    /// The share of a platform's budget that is spent or held for calls under way, by period: day, month (UTC).
+    Gauge BUDGET_USED: Count = "voxd_budget_used_ratio" [platform, period];
 
     // Platforms
     /// Requests to a platform by operation (create, find, status, end) and result (an HTTP status class, or the failure).
@@ -108,12 +118,27 @@ catalogue! {
     Histogram RATE_LIMIT_WAIT: Seconds = "voxd_rate_limit_wait_seconds" [platform] FAST;
     /// 429 answers that slowed a whole account.
     Counter PLATFORM_THROTTLED: Count = "voxd_platform_throttled_total" [platform];
+    /// Calls per second that the account may make now, over all replicas, as this one sees it; 0: no limit.
+    Gauge PLATFORM_RATE: Count = "voxd_platform_rate" [platform];
+    /// Calls at once that the account may have, set or told by the platform; 0: no limit.
+    Gauge PLATFORM_LIVE_LIMIT: Count = "voxd_platform_live_limit" [platform];
+    /// What part of its full pace the account is used at: 1, less after "too many", 0 during a pause.
+    Gauge PLATFORM_PACE: Count = "voxd_platform_pace" [platform];
+    /// Requests that missed their slot in the rate (a slow commit, a busy machine) and took another.
+    Counter PLATFORM_SLOTS_MISSED: Count = "voxd_platform_slots_missed_total" [platform];
+    /// The account's circuit breaker on this replica: 0 closed, 0.5 half open, 1 open.
+    Gauge PLATFORM_BREAKER: Count = "voxd_platform_breaker" [platform];
+    /// How often the breaker opened.
+    Counter PLATFORM_BREAKER_OPENED: Count = "voxd_platform_breaker_opened_total" [platform];
     /// Create requests under way.
     Gauge PLATFORM_REQUESTS_IN_FLIGHT: Count = "voxd_platform_requests_in_flight" [platform];
     /// Look-ups of attempts in doubt by result: found, absent, inconclusive, error.
     Counter LOOKUPS: Count = "voxd_reconcile_lookups_total" [platform, result];
-    /// Looks at placed calls by result: changed, unchanged, missing, error.
+    /// Looks at placed calls by result: changed, unchanged, missing, error; late: at an ended one, for what was not told.
     Counter POLLS: Count = "voxd_poller_polls_total" [platform, result];
+
+    /// Reports of platforms whose word for a call's state or end we do not know; it stands in raw_status.
+    Counter PLATFORM_UNKNOWN_WORDS: Count = "voxd_platform_unknown_words_total" [platform];
 
     // Webhooks
     /// Webhooks by result: stored, duplicate, bad_signature, unreadable, too_large, off, error; unmatched is a stored one of no call of ours.

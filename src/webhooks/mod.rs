@@ -4,7 +4,8 @@
 //! transaction. Only then is it answered. Applying it to the ledger follows right after in a bounded task; what a crash
 //! leaves unapplied, [`Webhooks::sweep`] finds. An exact repeat changes nothing.
 //!
-//! The signature covers the body, not the address: the attempt that the address names serves only where the body names none.
+//! A signature usually covers the body, not the address: the attempt that the address names serves only where the body names
+//! none. Where it covers the address too, that attempt is the one that is meant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,10 +145,16 @@ impl Webhooks {
     ) -> Result<Kept, Refused> {
         let platform = self.inner.registry.get(name).map_err(|off| Refused::Off(off.to_string()))?;
         let verified = platform.verify_webhook(headers, url, body).map_err(Refused::BadSignature)?;
-        let updates = platform.normalize_webhook(body);
+        let mut updates = platform.normalize_webhook(body);
+        if platform.signs_address()
+            && let (Some(attempt_id), Ok(updates)) = (address_attempt_id, &mut updates)
+        {
+            updates.iter_mut().for_each(|update| update.attempt_id = Some(attempt_id));
+        }
+        let keepable = platform.keepable(body);
         let webhook = NewWebhook {
             platform: platform.name(),
-            body,
+            body: &keepable,
             verified_by: &verified.0,
             address_attempt_id,
             updates: updates.as_deref().map_err(|unreadable| unreadable.0.as_str()),

@@ -16,8 +16,8 @@ use voxd::call::{AttemptState, CallRequest, PhoneNumber, Verdict};
 use voxd::clock;
 use voxd::config::{Config, Environment, Secret};
 use voxd::lifecycle::Lifecycle;
-use voxd::platforms::{AttemptRef, Lookup, Placed, Platform, SendError, SendPermit, bland};
-use voxd::sim::bland::{BlandOptions, BlandSim};
+use voxd::platforms::{AttemptRef, Lookup, Placed, PlacedCall, Platform, SendError, SendPermit, bland};
+use voxd::sim::bland::{Bland, BlandOptions, BlandSim};
 use voxd::sim::platform::{Answer, Outcome, Script};
 
 const NUMBER: &str = "+14155560100";
@@ -27,7 +27,11 @@ async fn listener() -> TcpListener {
 }
 
 async fn start(options: BlandOptions) -> (BlandSim, Arc<dyn Platform>) {
-    let sim = BlandSim::start(listener().await, options).unwrap();
+    start_as(options, Bland::default()).await
+}
+
+async fn start_as(options: BlandOptions, quirks: Bland) -> (BlandSim, Arc<dyn Platform>) {
+    let sim = BlandSim::start_as(listener().await, options, quirks).unwrap();
     let platform = platform_at(&sim.base_url());
     (sim, platform)
 }
@@ -61,6 +65,7 @@ async fn send(platform: &Arc<dyn Platform>, request: &CallRequest) -> Result<Pla
 async fn find(platform: &Arc<dyn Platform>, request: &CallRequest) -> Lookup {
     let now = clock::now();
     let attempt = AttemptRef {
+        bound: Vec::new(),
         attempt_id: request.attempt_id,
         call_id: request.call_id,
         to: request.to.clone(),
@@ -96,7 +101,9 @@ async fn raw(sim: &BlandSim, method: &str, path: &str, body: Option<Value>) -> (
 #[tokio::test]
 async fn the_call_is_found_among_many_to_the_same_number_over_several_pages() {
     for show_total in [false, true] {
-        let (_sim, platform) = start(BlandOptions { page_cap: 2, show_total, ..BlandOptions::default() }).await;
+        let (_sim, platform) =
+            start_as(BlandOptions { page_cap: 2, ..BlandOptions::default() }, Bland { show_total, ..Bland::default() })
+                .await;
         let mut requests = Vec::new();
         for _ in 0..7 {
             let request = request(NUMBER);
@@ -125,8 +132,8 @@ async fn a_call_that_is_listed_late_is_found_later() {
 
 #[tokio::test]
 async fn a_call_that_is_only_active_is_found_where_the_account_may_ask() {
-    let options = BlandOptions { list_lag: Duration::from_secs(60), require_org_id: false, ..BlandOptions::default() };
-    let (sim, platform) = start(options).await;
+    let options = BlandOptions { list_lag: Duration::from_secs(60), ..BlandOptions::default() };
+    let (sim, platform) = start_as(options, Bland { require_org_id: false, ..Bland::default() }).await;
     sim.set_script(NUMBER, Script { talk: Duration::from_secs(3_600_000), ..Script::default() });
     let request = request(NUMBER);
     let placed = send(&platform, &request).await.unwrap();
@@ -171,9 +178,15 @@ async fn a_call_stopped_while_it_rings_is_cancelled() {
     let (sim, platform) = start(BlandOptions::default()).await;
     sim.set_script(NUMBER, Script { ring: Duration::from_secs(3_600_000), ..Script::default() });
     let placed = send(&platform, &request(NUMBER)).await.unwrap();
-    assert_eq!(platform.call_status(&placed.platform_call_id).await.unwrap().state, Some(AttemptState::Placed));
-    platform.end_call(&placed.platform_call_id).await.unwrap();
-    assert_eq!(platform.call_status(&placed.platform_call_id).await.unwrap().state, Some(AttemptState::Cancelled));
+    assert_eq!(
+        platform.call_status(&PlacedCall::new(&placed.platform_call_id)).await.unwrap().state,
+        Some(AttemptState::Placed)
+    );
+    platform.end_call(&PlacedCall::new(&placed.platform_call_id)).await.unwrap();
+    assert_eq!(
+        platform.call_status(&PlacedCall::new(&placed.platform_call_id)).await.unwrap().state,
+        Some(AttemptState::Cancelled)
+    );
 }
 
 #[tokio::test]
@@ -221,7 +234,10 @@ async fn scripts_are_set_and_the_journal_is_read_over_http() {
     let first = request(NUMBER);
     assert_eq!(send(&platform, &first).await.unwrap_err().verdict, Verdict::InDoubt);
     let placed = send(&platform, &request(NUMBER)).await.unwrap();
-    assert_eq!(platform.call_status(&placed.platform_call_id).await.unwrap().state, Some(AttemptState::Busy));
+    assert_eq!(
+        platform.call_status(&PlacedCall::new(&placed.platform_call_id)).await.unwrap().state,
+        Some(AttemptState::Busy)
+    );
 
     let (_, journal) = raw(&sim, "GET", "/_voxd/journal", None).await;
     assert_eq!(journal[0]["attempt_id"], json!(first.attempt_id));

@@ -53,7 +53,8 @@ async fn run(plan: Plan) {
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     let world = world(&plan, database(&cluster).await).await;
-    let (first, after) = plan::messages(&plan);
+    let configs: Vec<serde_json::Value> = world.sims().map(|sim| sim.voice_config()).collect();
+    let (first, after) = plan::messages(&plan, &configs);
     let blows = plan::blows(&plan, 2);
 
     let mut replicas = Vec::new();
@@ -121,10 +122,17 @@ async fn database(cluster: &Cluster) -> String {
 async fn world(plan: &Plan, database_url: String) -> World {
     let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     World::with(WorldOptions {
-        bland: plan::bland(plan),
+        bland: plan::simulators(plan),
+        simulators: plan::simulators(plan),
+        platforms: voxd::sim::PLATFORMS.iter().map(|(name, _)| *name).collect(),
         database_url: Some(database_url),
         // Messages that a killed replica or a cut connection took with it come back soon.
-        environment: vec![set("VOXD_QUEUE__VISIBILITY", "6s"), set("VOXD_WORKER__MAX_BACKLOG", "100")],
+        environment: vec![
+            set("VOXD_QUEUE__VISIBILITY", "6s"),
+            set("VOXD_WORKER__MAX_BACKLOG", "100"),
+            // Where no listing can prove absence, time ends the doubt.
+            set("VOXD_RECONCILE__GIVE_UP_AFTER", "20s"),
+        ],
         ..WorldOptions::default()
     })
     .await
@@ -182,7 +190,7 @@ fn report(plan: &Plan, evidence: &Evidence, settled_in: Duration, all: Duration)
          {} bad messages kept, {} dead letters",
         plan.seed,
         evidence.creates.len(),
-        evidence.records.len(),
+        evidence.made.len(),
         evidence.rejected.len(),
         evidence.dead_letters.len(),
     );
@@ -203,7 +211,7 @@ fn keep(plan: &Plan, world: &World, evidence: &Evidence, violations: &[String]) 
             std::fs::copy(entry.path(), place.join(entry.file_name()))?;
         }
         let facts = serde_json::json!({
-            "violations": violations, "creates": evidence.creates, "records": evidence.records, "calls": evidence.calls,
+            "violations": violations, "creates": evidence.creates, "made": evidence.made, "calls": evidence.calls,
             "attempts": evidence.attempts, "rejected": evidence.rejected, "dead_letters": evidence.dead_letters,
         });
         std::fs::write(place.join("evidence.json"), serde_json::to_vec_pretty(&facts)?)

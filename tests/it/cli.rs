@@ -135,6 +135,7 @@ async fn check_shows_the_exact_request_and_needs_no_key() {
     assert_eq!(ran.code, OK, "{}", ran.err);
     insta::assert_snapshot!(ran.out, @r#"
     #1 crm/lead-42: accepted
+      would call now
       POST https://api.bland.ai/v1/calls
       authorization: [secret]
       content-type: application/json
@@ -360,4 +361,60 @@ async fn dead_letters_are_shown_with_their_reasons_and_sent_back() {
     let ran = voxd_in(&world, &["queue", "redrive"], "").await;
     assert_eq!(ran.code, OK, "{}", ran.err);
     assert!(ran.out.contains("jobs"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_report_counts_calls_with_a_chart_as_json_and_as_csv() {
+    let world = World::new().await;
+    let daemon = world.daemon().await;
+    for n in 1..=3 {
+        world.enqueue(&call_event(&format!("r-{n}"), &number(n, "0100"))).await;
+    }
+    for n in 1..=3 {
+        world.until_status(&format!("r-{n}"), "completed").await;
+    }
+    let page = voxd_in(&world, &["report"], "").await;
+    assert_eq!(page.code, OK, "{}", page.err);
+    for part in ["PLATFORM", "bland_ai  3      3          100.0%", "USD", "██████", "by hour", "most: "] {
+        assert!(page.out.contains(part), "{part} is missing:\n{}", page.out);
+    }
+    let json = voxd_in(&world, &["report", "--by", "status,campaign_id", "--since", "1h", "--json"], "").await;
+    let report: Value = serde_json::from_str(&json.out).unwrap();
+    let item = &report["items"][0];
+    assert_eq!(
+        (&item["status"], &item["campaign_id"], &item["calls"]),
+        (&json!("completed"), &json!("123"), &json!(3))
+    );
+    let csv = voxd_in(&world, &["report", "--by", "platform", "--csv"], "").await;
+    assert!(csv.out.starts_with("platform,calls,") && csv.out.contains("\r\nbland_ai,3,"), "{}", csv.out);
+    assert_eq!(voxd_in(&world, &["report", "--by", "minute"], "").await.code, USAGE);
+    assert_eq!(voxd_in(&world, &["report", "--since", "9999d"], "").await.code, USAGE);
+    drop(daemon);
+}
+
+#[tokio::test]
+async fn simulate_tells_addresses_keys_and_shows_what_arrived() {
+    use std::process::Stdio;
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_voxd"));
+    command.args(["simulate", "--fast", "--json", "--sqs-port", "0", "--bland-port", "0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let line = BufReader::new(child.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let client = reqwest::Client::new();
+    for (name, _) in voxd::sim::PLATFORMS {
+        let platform = &told["platforms"][name];
+        let base = platform["base_url"].as_str().unwrap();
+        let setting = format!("VOXD_PLATFORMS__{}__BASE_URL", name.to_uppercase());
+        assert_eq!(told["environment"][&setting], base, "{name}");
+        assert!(platform["api_key"].is_string() && platform["webhook_secret"].is_string(), "{name}");
+        client.get(format!("{base}/what/<is>/this")).send().await.unwrap();
+        let page = platform["page"].as_str().unwrap();
+        let html = client.get(page).header("accept", "text/html,*/*").send().await.unwrap().text().await.unwrap();
+        assert!(html.starts_with("<!doctype html>") && html.contains("GET /what/"), "{name}: {html}");
+        let text = client.get(page).send().await.unwrap().text().await.unwrap();
+        assert!(text.starts_with(&format!("simulated {name}: 1 requests, 0 for calls")), "{name}: {text}");
+    }
+    child.kill().await.unwrap();
 }

@@ -62,9 +62,13 @@ async fn the_sample_calls_end_and_the_next_start_keeps_them() {
         ("invalid-number", "failed"),
         ("lost-answer", "completed"),
         ("misspelt", "rejected"),
+        ("answered-by-elevenlabs", "completed"),
     ] {
         let line = results.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
         assert!(line.trim_end().ends_with(status), "{name}: {line:?}\n{out}");
+    }
+    for (name, _) in voxd::sim::PLATFORMS {
+        assert!(out.lines().any(|line| line.contains(name) && line.contains("/_voxd/")), "{name}: {out}");
     }
     assert!(!out.contains('\u{1b}'), "colours where nobody looks:\n{out}");
     assert_eq!(left_over(&dir), Vec::<String>::new());

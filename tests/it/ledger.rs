@@ -22,22 +22,25 @@ const HOUR: Duration = Duration::from_secs(3600);
 const ADA: &str = "+14155550123";
 const BOB: &str = "+14155550124";
 
-struct Ledger {
-    store: Store,
-    db: PgPool,
-    replica: Uuid,
+pub struct Ledger {
+    pub store: Store,
+    pub db: PgPool,
+    pub replica: Uuid,
 }
 
 impl Ledger {
-    async fn new() -> Self {
-        let url = harness::database().await;
+    pub async fn new() -> Self {
+        Self::on(harness::database().await).await
+    }
+
+    pub async fn on(url: String) -> Self {
         let config = Config::load(None, &Environment::from_pairs([("DATABASE_URL", url.as_str())])).unwrap();
         let store = Store::new(&config.database).unwrap();
         Self { store, db: PgPool::connect_lazy(&url).unwrap(), replica: Uuid::now_v7() }
     }
 
     /// Accepts a call that waits for whoever claims it.
-    async fn accept(&self, call: NewCall) -> Uuid {
+    pub async fn accept(&self, call: NewCall) -> Uuid {
         self.store.accept_calls(std::slice::from_ref(&call), None).await.unwrap();
         call.id
     }
@@ -46,13 +49,22 @@ impl Ledger {
         self.store.claim_due(self.replica, LEASE, 10).await.unwrap()
     }
 
-    async fn claim_one(&self) -> LeasedCall {
+    pub async fn claim_one(&self) -> LeasedCall {
         let mut calls = self.claim().await;
         assert_eq!(calls.len(), 1, "exactly one call is due");
         calls.remove(0)
     }
 
-    async fn spend(&self, call: &LeasedCall) -> (Uuid, IntentOutcome) {
+    pub async fn spend(&self, call: &LeasedCall) -> (Uuid, IntentOutcome) {
+        self.spend_within(call, None).await
+    }
+
+    /// With caps of the number, as `call_attempts.number_caps` has them.
+    pub async fn spend_within(
+        &self,
+        call: &LeasedCall,
+        number_caps: Option<serde_json::Value>,
+    ) -> (Uuid, IntentOutcome) {
         let attempt_id = Uuid::now_v7();
         let intent = Intent {
             call_id: call.id,
@@ -60,14 +72,15 @@ impl Ledger {
             attempt_id,
             platform: call.platform.clone(),
             from_number: None,
+            number_caps,
         };
         let times = IntentTimes { lease: LEASE, settled_after: LEASE };
-        let outcome = self.store.spend(self.replica, &[intent], times, 0).await.unwrap().remove(0);
+        let outcome = self.store.spend(self.replica, &[intent], times, None).await.unwrap().outcomes.remove(0);
         (attempt_id, outcome)
     }
 
     /// A call whose right to send is spent.
-    async fn sending(&self, call: NewCall) -> (LeasedCall, Uuid) {
+    pub async fn sending(&self, call: NewCall) -> (LeasedCall, Uuid) {
         self.accept(call).await;
         let call = self.claim_one().await;
         let (attempt_id, outcome) = self.spend(&call).await;
@@ -126,11 +139,11 @@ impl Ledger {
         (call, attempt_id)
     }
 
-    async fn status(&self, call_id: Uuid) -> String {
+    pub async fn status(&self, call_id: Uuid) -> String {
         sqlx::query_scalar("select status from calls where id = $1").bind(call_id).fetch_one(&self.db).await.unwrap()
     }
 
-    async fn reason(&self, call_id: Uuid) -> Option<String> {
+    pub async fn reason(&self, call_id: Uuid) -> Option<String> {
         sqlx::query_scalar("select status_reason from calls where id = $1")
             .bind(call_id)
             .fetch_one(&self.db)
@@ -151,7 +164,7 @@ impl Ledger {
     }
 }
 
-fn new_call(event_id: &str, to: &str) -> NewCall {
+pub fn new_call(event_id: &str, to: &str) -> NewCall {
     let voice_config = serde_json::from_value(json!({ "platform": "bland_ai" })).unwrap();
     NewCall {
         id: Uuid::now_v7(),
@@ -193,7 +206,7 @@ fn in_order(event_id: &str, to: &str, sequence: u32) -> NewCall {
     }
 }
 
-fn scheduled(call: NewCall, in_seconds: i64) -> NewCall {
+pub fn scheduled(call: NewCall, in_seconds: i64) -> NewCall {
     NewCall {
         status: CallStatus::Scheduled,
         status_reason: Some("not_before".into()),
@@ -202,7 +215,7 @@ fn scheduled(call: NewCall, in_seconds: i64) -> NewCall {
     }
 }
 
-fn answered(call: &LeasedCall, attempt_id: Uuid) -> Answered {
+pub fn answered(call: &LeasedCall, attempt_id: Uuid) -> Answered {
     Answered {
         call_id: call.id,
         attempt_id,
@@ -213,6 +226,8 @@ fn answered(call: &LeasedCall, attempt_id: Uuid) -> Answered {
         detail: None,
         http_status: Some(200),
         platform_call_id: None,
+        handles: Default::default(),
+        opt_out: false,
         call_status: CallStatus::Placed,
         call_reason: None,
         call_detail: None,
@@ -362,6 +377,87 @@ async fn what_a_platform_says_is_stored_whatever_characters_it_holds() {
     update.facts.transcript = Some(json!([{ "text": "hi\0" }]));
     ledger.store.apply("bland_ai", &update, ToldBy::Poller, HOUR).await.unwrap();
     assert_eq!(ledger.status(call.id).await, "completed");
+}
+
+#[tokio::test]
+async fn a_call_that_its_platform_took_back_undialled_is_sent_again_and_costs_the_person_no_retry() {
+    let ledger = Ledger::new().await;
+    let took_back = |attempt_id| CallUpdate {
+        attempt_id: Some(attempt_id),
+        state: Some(AttemptState::Failed),
+        reason: Some("provider_capacity".into()),
+        resend_after: Some(Duration::from_secs(30)),
+        ..CallUpdate::default()
+    };
+    let (call, attempt_id) = ledger.sending(new_call("capacity", ADA)).await;
+    ledger.tell(attempt_id, AttemptState::Placed).await;
+    for _ in 0..2 {
+        // Told twice: the second time changes nothing.
+        ledger.store.apply("bland_ai", &took_back(attempt_id), ToldBy::Poller, HOUR).await.unwrap();
+    }
+    assert_eq!((ledger.status(call.id).await, ledger.state(attempt_id).await), ("scheduled".into(), "failed".into()));
+    assert_eq!(ledger.reason(call.id).await.as_deref(), Some("provider_capacity"));
+    let (tries, outcomes, waits): (i32, i32, bool) =
+        sqlx::query_as("select send_tries, outcomes, scheduled_for between now() + interval '20 s' and now() + interval '30 s' from calls where id = $1")
+            .bind(call.id)
+            .fetch_one(&ledger.db)
+            .await
+            .unwrap();
+    assert_eq!((tries, outcomes, waits), (1, 0, true));
+
+    // Not for ever.
+    ledger.run("update calls set send_tries = 9, scheduled_for = now() where id = $1", call.id).await;
+    let (again, outcome) = ledger.spend(&ledger.claim_one().await).await;
+    assert_eq!(outcome, IntentOutcome::Spent);
+    ledger.store.apply("bland_ai", &took_back(again), ToldBy::Poller, HOUR).await.unwrap();
+    assert_eq!(ledger.status(call.id).await, "failed");
+}
+
+#[tokio::test]
+async fn an_end_that_a_webhook_tells_without_its_cost_is_looked_at_once_more() {
+    let ledger = Ledger::new().await;
+    let (_, attempt_id) = ledger.sending(new_call("ended", ADA)).await;
+    ledger.tell(attempt_id, AttemptState::Completed).await;
+    ledger
+        .run(
+            "update call_attempts set next_look_at = now() where id = $1 and next_look_at > now() + interval '50 min'",
+            attempt_id,
+        )
+        .await;
+    let due = ledger.store.claim_looks(HOUR, 10).await.unwrap();
+    assert_eq!(
+        due.iter().map(|look| (look.attempt_id, look.state)).collect::<Vec<_>>(),
+        [(attempt_id, AttemptState::Completed)]
+    );
+    // What comes meanwhile without a cost changes nothing, and with one it ends the wait.
+    ledger.tell(attempt_id, AttemptState::Completed).await;
+    let waits = "update call_attempts set looks = looks where id = $1 and next_look_at is not null";
+    ledger.run(waits, attempt_id).await;
+    let mut report = CallUpdate { attempt_id: Some(attempt_id), ..CallUpdate::default() };
+    report.facts.cost = Some(voxd::call::Money::usd(1.into()));
+    ledger.store.apply("bland_ai", &report, ToldBy::Webhook, HOUR).await.unwrap();
+    ledger.run("update call_attempts set looks = looks where id = $1 and next_look_at is null", attempt_id).await;
+
+    let (_, attempt_id) = ledger.sending(new_call("ended too", BOB)).await;
+    ledger.tell(attempt_id, AttemptState::Busy).await;
+    ledger.run(waits, attempt_id).await;
+    ledger.store.no_more_looks(attempt_id).await.unwrap();
+    ledger.run("update call_attempts set looks = looks where id = $1 and next_look_at is null", attempt_id).await;
+}
+
+#[tokio::test]
+async fn a_phone_that_rang_was_dialled_whatever_its_platform_says_later() {
+    let ledger = Ledger::new().await;
+    let (call, attempt_id) = ledger.sending(new_call("rang", ADA)).await;
+    ledger.tell(attempt_id, AttemptState::Ringing).await;
+    let update = CallUpdate {
+        attempt_id: Some(attempt_id),
+        state: Some(AttemptState::Failed),
+        resend_after: Some(Duration::from_secs(30)),
+        ..CallUpdate::default()
+    };
+    ledger.store.apply("bland_ai", &update, ToldBy::Poller, HOUR).await.unwrap();
+    assert_eq!(ledger.status(call.id).await, "failed");
 }
 
 #[tokio::test]

@@ -192,10 +192,20 @@ const REFUSED: &[Refused] = &[
         &["live", "bland_ai"],
     ),
     (
-        "no-zone",
-        |event| event["data"]["voice_config"]["calling_window"] = json!({ "from": "09:00", "to": "20:00" }),
-        "timezone_unknown",
-        &["lead.timezone"],
+        "premium",
+        |event| event["data"]["lead"]["phone_number"] = json!("+19005550123"),
+        "number_not_allowed",
+        &["premium_rate", "policy.refuse_numbers"],
+    ),
+    (
+        "never-open",
+        |event| {
+            // A number of no place: it must be open from Puerto Rico to Guam at once.
+            event["data"]["lead"]["phone_number"] = json!("+18005550123");
+            event["data"]["voice_config"]["calling_window"] = json!({ "from": "10:00", "to": "18:00" });
+        },
+        "window_never_opens",
+        &["time zones of the number"],
     ),
 ];
 

@@ -324,3 +324,102 @@ async fn the_rate_is_kept_by_two_replicas_together() {
         assert!(within <= PER_SECOND + PER_SECOND / 2, "{within} requests within a second");
     }
 }
+
+#[tokio::test]
+async fn what_holds_a_call_back_is_in_its_timeline_and_is_explained() {
+    let rules = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    // Open for half an hour, two local hours from now: closed at whatever time this runs.
+    let opens = (clock::now().with_timezone(&chrono_tz::America::Denver).hour() + 2) % 24;
+    let hours =
+        format!("[[rules]]\nname = \"the state\"\nhours = [{{ from = \"{opens:02}:00\", to = \"{opens:02}:30\" }}]\n");
+    std::fs::write(rules.path(), hours).unwrap();
+    let rules_file = rules.path().to_str().unwrap();
+    let world = World::with(WorldOptions {
+        environment: environment(&[("VOXD_POLICY__RULES_FILE", rules_file)]),
+        ..WorldOptions::default()
+    })
+    .await;
+    let daemon = world.daemon().await;
+    let operator = world.api(&daemon, "operator").await;
+    // Denver, by its area code.
+    world.enqueue(&call_event("held", "+13035550100")).await;
+    world.until_was("held", "scheduled", "window").await;
+    let id = world.call_id("held").await;
+    let call = operator.get(&format!("/api/calls/{id}/")).await.body;
+    let hold = &call["hold"];
+    assert_eq!((hold["rule"].as_str(), hold["zone"].as_str()), (Some("window"), Some("America/Denver")), "{call}");
+    assert_eq!(hold["of"], "the state");
+    let text = hold["text"].as_str().unwrap();
+    assert!(text.starts_with(&format!("would call at {opens:02}:00 America/Denver: window (the state, ")), "{text}");
+    assert!(hold["local_time"].as_str().unwrap().ends_with(&format!("T{opens:02}:00:00")));
+    let detail: String = world.of("held", "select status_detail from calls where event_id = $1").await;
+    assert_eq!(detail, text);
+
+    let shown = world.command(&["calls", "show", "test/held", "--json"]).await;
+    assert_eq!(shown["hold"], *hold);
+    std::fs::write(world.dir().join("event.json"), call_event("x", "+13035550100").to_string()).unwrap();
+    let file = world.dir().join("event.json");
+    let checked = world.command(&["check", file.to_str().unwrap(), "--json"]).await;
+    assert_eq!((checked[0]["hold"]["rule"].as_str(), &checked[0]["hold"]["text"]), (Some("window"), &hold["text"]));
+}
+
+#[tokio::test]
+async fn a_window_that_closes_before_the_first_byte_stops_the_send() {
+    // A permit that ends with the window: what waits for a slot past it sends nothing, and waits for the window again.
+    let permit = voxd::platforms::SendPermit::for_the_next(Duration::from_secs(60));
+    assert!(permit.is_valid() && !permit.ended_by(clock::monotonic()).is_valid());
+    assert!(permit.ended_by(clock::monotonic() + Duration::from_secs(30)).is_valid());
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_another_reason_has_a_line_for_each() {
+    let world = World::new().await;
+    // Accepted by a daemon without a window; due when one runs that has it.
+    let first = world.daemon().await;
+    world.enqueue(&with("moved", "+13035550100", |data| data["not_before"] = json!("2099-01-01T00:00:00Z"))).await;
+    world.until_status("moved", "scheduled").await;
+    first.terminate(Duration::from_secs(30)).await;
+    let opens = (clock::now().with_timezone(&chrono_tz::America::Denver).hour() + 2) % 24;
+    let window = format!("{opens:02}:00-{opens:02}:30");
+    let _second = world.daemon_with(&[("VOXD_POLICY__CALLING_WINDOW", window.as_str())]).await;
+    sqlx::query("update calls set scheduled_for = now()").execute(&world.db).await.unwrap();
+    eventually("the hold is in the timeline", async || {
+        let lines: i64 = world
+            .of("moved", "select count(*) from call_events e join calls c on c.id = e.call_id where event_id = $1 and e.kind = 'held' and e.detail->>'reason' = 'window'")
+            .await;
+        (lines == 1).then_some(())
+    })
+    .await;
+    assert!(world.creates_to("+13035550100").is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_makes_a_call_due_that_waits_for_time_alone_and_nothing_else() {
+    let world = World::new().await;
+    let daemon = world.daemon().await;
+    let operator = world.api(&daemon, "operator").await;
+    let (line, talking) = (number(0, "0100"), number(1, "0107"));
+    world.bland.set_scripts(&line, vec![Script::ending(Outcome::Busy), Script::default()]);
+    let later = json!({ "max_attempts": 2, "on": ["busy"], "backoff": { "initial": "2h" } });
+    world.enqueue(&with("later", &line, |data| data["voice_config"]["retry"] = later)).await;
+    world.until_was("later", "scheduled", "retry").await;
+    let retry = |id: uuid::Uuid| format!("/api/calls/{id}/retry/");
+    let id = world.call_id("later").await;
+    let now = operator.post(&retry(id), &json!({ "because": "they wrote that they are back" })).await;
+    assert_eq!((now.status, &now.body["status"]), (200, &json!("scheduled")), "{:?}", now.body);
+    world.until_status("later", "completed").await;
+    let told: Value = world
+        .of("later", "select e.detail from call_events e join calls c on c.id = e.call_id where c.event_id = $1 and e.kind = 'retry_requested'")
+        .await;
+    assert_eq!(told, json!({ "waited_for": "retry", "because": "they wrote that they are back" }));
+    assert_eq!(operator.post(&retry(id), &json!({ "because": "again" })).await.status, 409, "it has ended");
+
+    // What waits for another call of ours is not for an operator to push.
+    world.enqueue(&call_event("live", &talking)).await;
+    eventually("the first call is made", async || (!world.creates_to(&talking).is_empty()).then_some(())).await;
+    world.enqueue(&call_event("behind", &talking)).await;
+    world.until_was("behind", "scheduled", "number_busy").await;
+    let refused = operator.post(&retry(world.call_id("behind").await), &json!({ "because": "hurry" })).await;
+    assert_eq!(refused.status, 409, "{:?}", refused.body);
+    assert_eq!(operator.post(&retry(uuid::Uuid::nil()), &json!({ "because": "x" })).await.status, 404);
+}

@@ -15,34 +15,24 @@
 //! | 500 that says that `encrypted_key` is invalid | refused, for the account |
 //! | codes `CALL_…` of the plan (their HTTP status is not documented) | by code |
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use http::HeaderMap;
 use serde_json::Value;
 
+use super::super::answers::{self, LONGEST_WAIT, retry_after};
 use super::super::create::{Answer, NoAnswer};
 use super::super::words;
 use super::super::{Placed, Scope, SendError};
 use crate::call::Verdict;
 
 const SAME_NUMBER_WAIT: Duration = Duration::from_secs(11);
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Pure; `now` is for a `Retry-After` that is a date.
 pub fn sort(answer: Result<Answer, NoAnswer>, now: DateTime<Utc>) -> Result<Placed, SendError> {
     match answer {
         Ok(answer) => sort_answer(&answer, now),
-        Err(NoAnswer::NotSent { reason, detail }) => {
-            // A platform that cannot be reached cannot be reached by anyone; an ended permit is this attempt's own matter.
-            let scope = if reason == "connect_failed" { Scope::Account } else { Scope::Request };
-            Err(SendError::new(Verdict::NotSent, reason, words::detail(&detail)).with_scope(scope))
-        }
-        Err(NoAnswer::InDoubt { reason, detail }) => {
-            Err(SendError::new(Verdict::InDoubt, reason, words::detail(&detail)))
-        }
+        Err(none) => Err(answers::no_answer(none)),
     }
 }
 
@@ -96,7 +86,7 @@ fn sort_answer(answer: &Answer, now: DateTime<Utc>) -> Result<Placed, SendError>
 fn placed(status: u16, body: Option<&Value>) -> Result<Placed, SendError> {
     // With `status: error` beside an id the id wins: it names a call that can be asked about.
     match body.and_then(|body| words::call_id(body, "call_id")).filter(|id| *id != "active") {
-        Some(id) => Ok(Placed { platform_call_id: id.to_owned(), http_status: status, detail: BTreeMap::new() }),
+        Some(id) => Ok(Placed::new(id, status)),
         None => {
             let detail = body.filter(|body| is_own_error(body)).map(|body| Words::of(body).detail());
             let detail = detail.unwrap_or_else(|| "a success without a readable call_id".into());
@@ -185,20 +175,6 @@ const PLAN_CODES: &[(&str, CodeMeans)] = &[
     ),
     ("CALL_RL_PLAN_DAILY_MINUTES", (Verdict::NotSent, "daily_limit", Scope::Account, Some(LONGEST_WAIT))),
 ];
-
-/// `Retry-After` in seconds or as a date, clamped to 1 s … 5 min. Not documented by Bland, honoured where it stands.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() => Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LONGEST_WAIT),
-        Ok(_) => return None,
-        Err(_) => {
-            let at = DateTime::parse_from_rfc2822(text).ok()?.with_timezone(&Utc);
-            (at - now).to_std().unwrap_or(SHORTEST_WAIT)
-        }
-    };
-    Some(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
-}
 
 #[cfg(test)]
 mod tests;

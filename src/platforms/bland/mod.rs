@@ -65,6 +65,8 @@ impl Platform for Bland {
         Capabilities {
             reports_ringing: false,
             lookup: LookupBy::Window,
+            proves_absence: true,
+            reports_transcript: true,
             webhook_per_call: true,
             can_cancel_queued: true,
             can_end: true,
@@ -84,7 +86,7 @@ impl Platform for Bland {
         let headers = [("authorization", "[secret]"), ("content-type", payload.encode().1)];
         RequestPreview {
             method: "POST",
-            url: self.create_url(payload).into(),
+            url: address::of_path(&self.base_url, &payload.path).into(),
             headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
         }
     }
@@ -93,7 +95,7 @@ impl Platform for Bland {
         let (body, media_type) = payload.encode();
         let mut headers = self.headers();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        let url = self.create_url(payload);
+        let url = address::of_path(&self.base_url, &payload.path);
         let answer = timed(NAME, "create", self.create.post(url.as_str(), headers, body, permit), result_label).await;
         answer::sort(answer, clock::now())
     }
@@ -102,21 +104,21 @@ impl Platform for Bland {
         lookup::find(self, attempt).await
     }
 
-    async fn call_status(&self, platform_call_id: &str) -> Result<CallUpdate, PlatformError> {
-        check_id(platform_call_id)?;
-        let path = ["v1", "calls", platform_call_id];
+    async fn call_status(&self, call: &PlacedCall) -> Result<CallUpdate, PlatformError> {
+        check_id(&call.id)?;
+        let path = ["v1", "calls", &call.id];
         let mut update = record::read(&self.get("status", &path, &[]).await?, OnUnknown::AskAgain);
         if update.state.is_none() {
             // `status: unknown` counts only when it is said twice.
             update = record::read(&self.get("status", &path, &[]).await?, OnUnknown::Failed);
         }
-        update.platform_call_id = Some(platform_call_id.to_owned());
+        update.platform_call_id = Some(call.id.clone());
         Ok(update)
     }
 
-    async fn end_call(&self, platform_call_id: &str) -> Result<(), PlatformError> {
-        check_id(platform_call_id)?;
-        let url = self.url(&["v1", "calls", platform_call_id, "stop"], &[]);
+    async fn end_call(&self, call: &PlacedCall) -> Result<(), PlatformError> {
+        check_id(&call.id)?;
+        let url = address::below(&self.base_url, &["v1", "calls", &call.id, "stop"], &[]);
         let mut headers = self.headers();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let reply = self.read.post("end", url, headers, Some("{}".into())).await?;
@@ -141,30 +143,13 @@ impl Bland {
         HeaderMap::from_iter([(AUTHORIZATION, self.authorization.clone())])
     }
 
-    fn create_url(&self, payload: &Payload) -> Url {
-        let path: Vec<&str> = payload.path.split('/').filter(|part| !part.is_empty()).collect();
-        self.url(&path, &[])
-    }
-
-    /// Below the base address, which may have a path of its own.
-    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
-        let mut url = self.base_url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        url
-    }
-
     async fn get(
         &self,
         operation: &'static str,
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Value, PlatformError> {
-        let reply = self.read.get(operation, self.url(path, query), self.headers()).await?;
+        let reply = self.read.get(operation, address::below(&self.base_url, path, query), self.headers()).await?;
         reply.sort(answer::is_own_error)
     }
 }

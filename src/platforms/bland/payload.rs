@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::rules::{NON_EMPTY, Rule, optional, required};
+use super::super::rules::{NON_EMPTY, Rule, WEBHOOK_URL, optional, required};
 use super::super::{Encoding, Payload};
 use crate::call::config::Mode;
 use crate::call::{CallRequest, FieldError};
@@ -135,7 +135,7 @@ const FIELDS: &[Field] = &[
     field("stream_post_transfer_transcript", Config, Rule::Bool),
     field("request_data", Config, Rule::Object),
     field("metadata", Voxd("it carries the job's metadata and voxd's own ids"), Rule::Object),
-    field("webhook", Voxd("it is voxd's own address (http.public_url)"), Rule::Custom(webhook)),
+    field("webhook", Voxd("it is voxd's own address (http.public_url)"), WEBHOOK_URL),
     field(
         "webhook_events",
         Voxd("set webhook_config.events instead"),
@@ -378,22 +378,6 @@ fn dtmf(value: &Value) -> Result<(), String> {
     let valid =
         |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '*' | '#' | 'w'));
     if value.as_str().is_some_and(valid) { Ok(()) } else { Err("digits, *, # and w (half a second)".into()) }
-}
-
-/// Bland wants https. Plain http passes for a loopback host only, where no Bland can reach us but a simulator can.
-fn webhook(value: &Value) -> Result<(), String> {
-    let url = value.as_str().and_then(|text| url::Url::parse(text).ok());
-    let fine = url.is_some_and(|url| match url.scheme() {
-        "https" => true,
-        "http" => match url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        },
-        _ => false,
-    });
-    if fine { Ok(()) } else { Err("an https address: is http.public_url right?".into()) }
 }
 
 #[cfg(test)]

@@ -41,7 +41,10 @@ pub fn read(record: &Value, unknown: OnUnknown) -> CallUpdate {
             Some(AttemptState::InProgress) => facts.started_at,
             _ => None,
         },
+        // Bland's built-in disposition; a tag of the customer's own making may mean anything.
+        opt_out: facts.disposition.as_deref() == Some("DO_NOT_CONTACT"),
         facts,
+        ..CallUpdate::default()
     }
 }
 

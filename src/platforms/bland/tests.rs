@@ -45,9 +45,9 @@ fn a_platform_without_its_key_says_which_one() {
 async fn ids_that_would_leave_their_path_are_asked_of_nobody() {
     let platform = from_config(&section()).unwrap();
     for id in ["../../v1/calls/active", "", "a/stop", "a?b"] {
-        assert_eq!(platform.call_status(id).await, Err(PlatformError::NotFound), "{id}");
-        assert_eq!(platform.end_call(id).await, Err(PlatformError::NotFound), "{id}");
+        assert_eq!(platform.call_status(&PlacedCall::new(id)).await, Err(PlatformError::NotFound), "{id}");
+        assert_eq!(platform.end_call(&PlacedCall::new(id)).await, Err(PlatformError::NotFound), "{id}");
     }
     // A plausible word that is a path of its own: ending it would end every call of the account.
-    assert_eq!(platform.end_call("active").await, Err(PlatformError::NotFound));
+    assert_eq!(platform.end_call(&PlacedCall::new("active")).await, Err(PlatformError::NotFound));
 }

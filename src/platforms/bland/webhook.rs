@@ -4,10 +4,10 @@
 //! its content (the inbox does). Two kinds of body arrive at one address: the call record after the end of the call, and
 //! live log lines (if subscribed), whose texts are no contract and serve as hints only.
 
-use aws_lc_rs::hmac;
 use http::HeaderMap;
 use serde_json::Value;
 
+use super::super::signature::{Keys, decode_hex};
 use super::super::{SignatureError, UnreadableWebhook, VerifiedBy, words};
 use super::record::{self, OnUnknown};
 use crate::call::{AttemptState, CallUpdate};
@@ -15,50 +15,22 @@ use crate::config::Secret;
 
 const SIGNATURE_HEADER: &str = "x-webhook-signature";
 
-/// One key per secret, made once.
-pub struct Verifier {
-    keys: Vec<hmac::Key>,
-}
+pub struct Verifier(Keys);
 
 impl Verifier {
     pub fn new(secrets: &[Secret]) -> Self {
-        let keys = secrets.iter().filter(|secret| !secret.is_empty());
-        Self { keys: keys.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())).collect() }
+        Self(Keys::new(secrets))
     }
 
     /// Fails closed: without a secret nothing is believed.
     pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<VerifiedBy, SignatureError> {
-        if self.keys.is_empty() {
+        if self.0.is_empty() {
             return Err(SignatureError::NoSecret);
         }
         let given = headers.get(SIGNATURE_HEADER).ok_or(SignatureError::Missing)?;
         let tag = decode_hex(given.as_bytes()).ok_or(SignatureError::Mismatch)?;
-        // Every key is tried, in constant time each, so that time does not tell which one matched.
-        let mut matched = None;
-        for (index, key) in self.keys.iter().enumerate() {
-            if hmac::verify(key, body, &tag).is_ok() && matched.is_none() {
-                matched = Some(index);
-            }
-        }
-        match matched {
-            Some(0) => Ok(VerifiedBy("hmac".into())),
-            Some(index) => Ok(VerifiedBy(format!("hmac#{}", index + 1))),
-            None => Err(SignatureError::Mismatch),
-        }
+        self.0.verify("hmac", body, &[tag])
     }
-}
-
-/// 64 hex digits.
-fn decode_hex(text: &[u8]) -> Option<[u8; 32]> {
-    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }
 
 /// See [`super::super::Platform::normalize_webhook`]. Bodies that follow the record (citations, evals) are no second end:

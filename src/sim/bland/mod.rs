@@ -1,229 +1,194 @@
 //! A simulated Bland AI, as strict as the vendor's reference of 2026-08: authorization, field rules and error shapes,
 //! listing and detail, stopping, recordings, signed post-call and in-call webhooks with repeats.
 //!
-//! What it plays is chosen by the called number ([`super::platform::scripts`]), and can be set at run time, from Rust or by
-//! `POST /_voxd/scripts`. `GET /_voxd/journal` shows every request it saw.
-//!
-//! | file | its subject |
-//! |---|---|
-//! | `create` | `POST /v1/calls` and what can go wrong with its answer |
-//! | `rules` | which create requests Bland refuses |
-//! | `calls` | the calls, their records and listings |
-//! | `play` | the course of a call and its webhooks |
-//! | `routes` | everything else that Bland serves |
-//! | `control` | `/_voxd/…` |
+//! `rules` says which create requests Bland refuses, `record` how a call looks, `routes` what else it serves.
 
-mod calls;
-mod control;
-mod create;
-mod play;
+mod record;
 mod routes;
 mod rules;
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use axum::Json;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use aws_lc_rs::hmac;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
-use super::platform::{Journal, Script, ScriptBook, WebhookSender, server};
-use crate::lifecycle::Lifecycle;
-use calls::Calls;
+use super::platform::{Answer, App, Call, CreateRequest, Moment, PlatformSim, Refusal, SimOptions, Vendor, Webhook};
+use crate::clock::Monotonic;
 
-/// How long running requests may take to end when the simulator stops.
-const DRAIN: Duration = Duration::from_secs(2);
+pub type BlandSim = PlatformSim<Bland>;
+pub type BlandOptions = SimOptions;
 
-/// How the simulator is set up. The default is for tests: fast, and strict where strictness does not cost throughput.
+/// What Bland does that other platforms don't.
 #[derive(Debug, Clone)]
-pub struct BlandOptions {
-    /// The only accepted key.
-    pub api_key: String,
-    /// Signs webhooks; empty: they go out unsigned, as from an account without a secret.
-    pub webhook_secret: String,
-    /// Put on the scripts' durations: 1.0 is a person's time, 0.0 ends calls at once.
-    pub time_scale: f64,
-    pub seed: u64,
-    /// Scripts with weights for numbers that nothing else decides; empty: completed.
-    pub mix: Vec<(u32, Script)>,
-    /// Whether the last four digits of the number choose the script.
-    pub scripts_by_number: bool,
-    /// Every create request takes this long.
-    pub latency: Duration,
-    /// Every so-many-th create request takes this long instead.
-    pub slow_every: Option<(u64, Duration)>,
-    /// Of the script `slow`.
-    pub slow: Duration,
-    /// Delay of webhooks that the script lets come late.
-    pub late: Duration,
-    /// Bland refuses a second call to a number within 10 s.
-    pub same_number_window: Option<Duration>,
-    /// A call is listed only so long after it was made.
-    pub list_lag: Duration,
+pub struct Bland {
     /// Listings show numbers of North America without `+1`, as in the vendor's sample.
     pub rows_without_country: bool,
     /// Listings say `total_count` (documented, but missing from the vendor's sample).
     pub show_total: bool,
-    /// Rows of a listing page at most, whatever is asked for.
-    pub page_cap: usize,
     /// `GET /v1/calls/active` wants `x-bland-org-id`.
     pub require_org_id: bool,
-    /// Tries for each webhook, and the wait after the first, doubling.
-    pub webhook_tries: u32,
-    pub webhook_wait: Duration,
 }
 
-impl Default for BlandOptions {
+impl Default for Bland {
     fn default() -> Self {
-        Self {
-            api_key: "org_simulated".into(),
-            webhook_secret: "bland-simulated-secret".into(),
-            time_scale: 0.001,
-            seed: 0,
-            mix: Vec::new(),
-            scripts_by_number: true,
-            latency: Duration::ZERO,
-            slow_every: None,
-            slow: Duration::from_secs(1),
-            late: Duration::from_millis(500),
-            same_number_window: None,
-            list_lag: Duration::ZERO,
-            rows_without_country: true,
-            show_total: false,
-            page_cap: 1000,
-            require_org_id: true,
-            webhook_tries: 8,
-            webhook_wait: Duration::from_millis(100),
+        Self { rows_without_country: true, show_total: false, require_org_id: true }
+    }
+}
+
+impl Vendor for Bland {
+    const NAME: &'static str = "bland_ai";
+
+    fn is_create(&self, method: &Method, path: &str) -> bool {
+        method == Method::POST && path == "/v1/calls"
+    }
+
+    /// The raw key, without a scheme word.
+    fn authorize(&self, options: &SimOptions, headers: &HeaderMap) -> Result<(), Response> {
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if given == Some(options.api_key.as_str()) {
+            return Ok(());
+        }
+        let body =
+            json!({ "data": null, "errors": [{ "error": "AUTH_FAILURE", "message": "Authentication failed." }] });
+        Err((StatusCode::UNAUTHORIZED, Json(body)).into_response())
+    }
+
+    fn routes(&self) -> Router<App<Self>> {
+        routes::router()
+    }
+
+    fn not_found(&self) -> Response {
+        error(StatusCode::NOT_FOUND, "Route not found.", &[])
+    }
+
+    fn read_create(
+        &self,
+        _: &SimOptions,
+        _: &str,
+        _: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<CreateRequest, (CreateRequest, Refusal)> {
+        let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
+            let answer = error(StatusCode::BAD_REQUEST, "Invalid request body.", &[]);
+            return Err((CreateRequest::default(), Refusal { why: "not_json", answer }));
+        };
+        let problems = rules::problems(&fields);
+        let request = create_request(fields);
+        match problems.first() {
+            None => Ok(request),
+            Some(first) => {
+                let answer = error(StatusCode::BAD_REQUEST, first, &problems);
+                Err((request, Refusal { why: "invalid_request", answer }))
+            }
         }
     }
-}
 
-impl BlandOptions {
-    /// For people who watch: calls take seconds, all rules hold.
-    pub fn for_people() -> Self {
-        Self {
-            time_scale: 1.0,
-            slow: Duration::from_secs(5),
-            late: Duration::from_secs(20),
-            same_number_window: Some(Duration::from_secs(10)),
-            list_lag: Duration::from_secs(1),
-            webhook_wait: Duration::from_secs(1),
-            ..Self::default()
+    fn new_id(&self) -> String {
+        Uuid::new_v4().to_string()
+    }
+
+    fn answer(&self, answer: Answer, call: Option<&Call>) -> Option<Response> {
+        use StatusCode as S;
+        Some(match answer {
+            Answer::Accepted => {
+                let id = call.map(|call| &call.id);
+                let text = "Call successfully queued.";
+                Json(json!({ "status": "success", "message": text, "call_id": id, "batch_id": null })).into_response()
+            }
+            Answer::InvalidNumber => error(S::BAD_REQUEST, "Invalid phone number.", &[]),
+            Answer::DoNotCall => {
+                let body = json!({ "status": "DNC Error", "message": "This number is on the do not call list." });
+                (S::BAD_REQUEST, Json(body)).into_response()
+            }
+            Answer::Blacklisted => error(S::TOO_MANY_REQUESTS, "This phone number has been blacklisted.", &[]),
+            Answer::SameNumber => {
+                let text = "You have already called the same phone number within the last 10 seconds.";
+                error(S::TOO_MANY_REQUESTS, text, &[])
+            }
+            Answer::RateLimited => error(S::TOO_MANY_REQUESTS, "Rate limit exceeded.", &[]),
+            Answer::RateLimitedWithWait => {
+                let mut response = error(S::TOO_MANY_REQUESTS, "Rate limit exceeded.", &[]);
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+                response
+            }
+            Answer::PaymentRequired => error(S::PAYMENT_REQUIRED, "Insufficient balance.", &[]),
+            Answer::AccountBlocked => error(S::FORBIDDEN, "Your account has been flagged.", &[]),
+            Answer::AgentNotFound => error(S::NOT_FOUND, "Pathway not found.", &[]),
+            Answer::PermanentServerError => error(S::INTERNAL_SERVER_ERROR, "Invalid encrypted_key.", &[]),
+            Answer::AmbiguousBefore | Answer::AmbiguousAfter => error(S::BAD_REQUEST, "Unable to queue call.", &[]),
+            Answer::ServerErrorBefore | Answer::ServerErrorAfter => {
+                error(S::INTERNAL_SERVER_ERROR, "An unexpected error occurred.", &[])
+            }
+            Answer::NoIdAfter => {
+                Json(json!({ "status": "success", "message": "Call successfully queued." })).into_response()
+            }
+            _ => return None,
+        })
+    }
+
+    fn record(&self, call: &Call, now: Monotonic) -> Value {
+        record::record(call, now)
+    }
+
+    fn webhooks(&self, call: &Call, moment: Moment, target: &str, now: Monotonic) -> Vec<Webhook> {
+        let event = |category: &str, message: &str| {
+            vec![webhook(
+                target,
+                &json!({ "message": message, "call_id": call.id, "category": category, "log_level": "info" }),
+            )]
+        };
+        match moment {
+            Moment::Queued if record::wants_event(call, "queue") => event("queue", "Call enqueued"),
+            Moment::Answered if record::wants_event(call, "call") => event("call", "Call connected"),
+            Moment::Ended => vec![webhook(target, &record::record(call, now))],
+            _ => Vec::new(),
         }
     }
-}
 
-/// A running simulator. Dropping it stops it at once; `shutdown` lets running requests end.
-pub struct BlandSim {
-    addr: SocketAddr,
-    shared: Arc<Shared>,
-}
+    fn lie(&self, call: &Call, target: &str, now: Monotonic) -> Webhook {
+        let mut lie = record::record(call, now);
+        lie["status"] = json!("failed");
+        lie["error_message"] = json!("Call failed. SIP 404: The number was not found.");
+        webhook(target, &lie)
+    }
 
-struct Shared {
-    options: BlandOptions,
-    journal: Journal,
-    scripts: ScriptBook,
-    sender: WebhookSender,
-    calls: Mutex<Calls>,
-    creates: AtomicU64,
-    lifecycle: Lifecycle,
-}
+    fn sign(&self, _: &SimOptions, secret: &str, webhook: &mut Webhook) {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), &webhook.body);
+        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = HeaderValue::from_str(&hex).unwrap_or_else(|_| HeaderValue::from_static(""));
+        webhook.headers.push((HeaderName::from_static("x-webhook-signature"), value));
+    }
 
-impl Shared {
-    fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    fn voice_config(&self) -> Value {
+        json!({
+            "platform": Self::NAME, "language": "en", "max_duration": 5, "record_call": true,
+            "webhook_config": { "events": ["queue", "call"] },
+        })
     }
 }
 
-impl BlandSim {
-    /// Serves on a bound listener. Call it within a tokio runtime.
-    ///
-    /// # Errors
-    /// The listener has no address, or the HTTP client for webhooks cannot be made.
-    pub fn start(listener: TcpListener, options: BlandOptions) -> io::Result<Self> {
-        let addr = listener.local_addr()?;
-        let lifecycle = Lifecycle::new();
-        let sender = WebhookSender::new(options.webhook_tries, options.webhook_wait).map_err(io::Error::other)?;
-        let shared = Arc::new(Shared {
-            journal: Journal::default(),
-            scripts: ScriptBook::new(options.seed, options.mix.clone(), options.scripts_by_number),
-            sender,
-            calls: Mutex::new(Calls::default()),
-            creates: AtomicU64::new(0),
-            lifecycle: lifecycle.clone(),
-            options,
-        });
-        let router = routes::router(shared.clone());
-        lifecycle.spawn(server::accept(listener, router, shared.journal.clone(), lifecycle.clone()));
-        Ok(Self { addr, shared })
-    }
-
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// For `platforms.bland_ai.base_url`.
-    pub fn base_url(&self) -> String {
-        format!("http://{}", self.addr)
-    }
-
-    /// Everything that was asked.
-    pub fn journal(&self) -> &Journal {
-        &self.shared.journal
-    }
-
-    /// From now on requests for this number play this script.
-    pub fn set_script(&self, number: &str, script: Script) {
-        self.set_scripts(number, vec![script]);
-    }
-
-    /// One after another; the last one stays. None: back to the number's own script.
-    pub fn set_scripts(&self, number: &str, scripts: Vec<Script>) {
-        self.shared.scripts.set(number, scripts);
-    }
-
-    /// The ids of all calls made, oldest first.
-    pub fn call_ids(&self) -> Vec<String> {
-        self.shared.calls().ids()
-    }
-
-    /// The call's record as `GET /v1/calls/{id}` shows it.
-    pub fn record(&self, id: &str) -> Option<Value> {
-        self.shared.calls().record(id)
-    }
-
-    /// The address that the call's create request gave for its webhooks.
-    pub fn webhook_address(&self, id: &str) -> Option<String> {
-        self.shared.calls().get(id)?.webhook().map(str::to_owned)
-    }
-
-    /// Sends the call's webhook again, as it stands now.
-    pub async fn resend_webhook(&self, id: &str) -> Option<u16> {
-        play::resend(&self.shared, id, None).await
-    }
-
-    /// Webhook requests sent, repeats included.
-    pub fn webhooks_sent(&self) -> u64 {
-        self.shared.sender.sent()
-    }
-
-    /// Stops. Running requests get two seconds; hanging ones are cut.
-    pub async fn shutdown(self) {
-        self.shared.lifecycle.drain(DRAIN).await;
+fn create_request(fields: Map<String, Value>) -> CreateRequest {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let ours = |name: &str| {
+        let id = fields.get("metadata").and_then(|metadata| metadata.get(name)).and_then(Value::as_str);
+        id.and_then(|id| Uuid::try_parse(id).ok())
+    };
+    CreateRequest {
+        number: text("phone_number").unwrap_or_default().to_owned(),
+        attempt_id: ours("voxd_attempt_id"),
+        call_id: ours("voxd_call_id"),
+        webhook: text("webhook").map(str::to_owned),
+        fields,
     }
 }
 
-impl Drop for BlandSim {
-    fn drop(&mut self) {
-        self.shared.lifecycle.abort();
-    }
+fn webhook(url: &str, body: &Value) -> Webhook {
+    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Webhook { url: url.to_owned(), headers, body: Bytes::from(body.to_string()) }
 }
 
 /// Bland's usual error shape.
@@ -233,14 +198,4 @@ fn error(status: StatusCode, message: &str, errors: &[String]) -> Response {
         body["errors"] = json!(errors);
     }
     (status, Json(body)).into_response()
-}
-
-/// The raw key in `authorization`, or Bland's 401.
-async fn authorize(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if given == Some(shared.options.api_key.as_str()) {
-        return next.run(request).await;
-    }
-    let body = json!({ "data": null, "errors": [{ "error": "AUTH_FAILURE", "message": "Authentication failed." }] });
-    (StatusCode::UNAUTHORIZED, Json(body)).into_response()
 }

@@ -1,27 +1,25 @@
 //! What Bland serves besides creating calls: listings, records, stopping, recordings, webhooks again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use axum::extract::{Path, Query, Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use chrono::{DateTime, NaiveDate, Utc};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::super::platform::{EntryId, Phase};
-use super::calls::Call;
-use super::{Shared, authorize, control, create, error, play};
+use super::super::platform::{self, Call, Phase, play};
+use super::record::row;
+use super::{Bland, error};
 use crate::clock;
 
-type App = State<Arc<Shared>>;
+type App = State<platform::App<Bland>>;
 
-pub fn router(shared: Arc<Shared>) -> Router {
-    let api = Router::new()
-        .route("/v1/calls", post(create::create).get(list))
+pub fn router() -> Router<platform::App<Bland>> {
+    Router::new()
+        .route("/v1/calls", post(platform::create::<Bland>).get(list))
         .route("/v1/calls/active", get(active))
         .route("/v1/calls/{id}", get(detail))
         .route("/v1/calls/{id}/stop", post(stop))
@@ -29,30 +27,10 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/postcall/webhooks/{id}", get(webhook_log))
         .route("/v1/postcall/webhooks/resend", post(resend))
         .route("/v1/postcall/webhooks/create", post(resend))
-        .layer(middleware::from_fn_with_state(shared.clone(), authorize))
-        // Outside of the authorization: a create request is one also when it is refused for its key.
-        .layer(middleware::from_fn_with_state(shared.clone(), mark_create));
-    api.merge(control::router()).fallback(unknown).with_state(shared)
-}
-
-async fn mark_create(
-    State(shared): App,
-    Extension(entry): Extension<EntryId>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if request.method() == Method::POST && request.uri().path() == "/v1/calls" {
-        shared.journal.note(entry, |entry| entry.create = true);
-    }
-    next.run(request).await
-}
-
-async fn unknown() -> Response {
-    error(StatusCode::NOT_FOUND, "Route not found.", &[])
 }
 
 async fn detail(State(shared): App, Path(id): Path<String>) -> Response {
-    match shared.calls().record(&id) {
+    match shared.record(&id) {
         Some(record) => Json(record).into_response(),
         None => error(StatusCode::NOT_FOUND, "Call not found.", &[]),
     }
@@ -64,20 +42,21 @@ async fn list(State(shared): App, Query(query): Query<HashMap<String, String>>) 
         Ok(filter) => filter,
         Err(problem) => return error(StatusCode::BAD_REQUEST, &problem, &[]),
     };
+    if let Some(failure) = shared.list_failure() {
+        return failure;
+    }
     let now = clock::monotonic();
     let calls = shared.calls();
-    let listed = |call: &&Call| {
-        now.saturating_duration_since(call.playback.created()) >= shared.options.list_lag && filter.takes(call, now)
-    };
+    let listed = |call: &&Call| shared.is_listed(call, now) && filter.takes(call, now);
     let matching: Vec<&Call> = match filter.ascending {
         true => calls.to(filter.to_number.as_deref()).filter(listed).collect(),
         false => calls.to(filter.to_number.as_deref()).rev().filter(listed).collect(),
     };
     let size = filter.size.min(shared.options.page_cap);
     let page = matching.iter().skip(filter.from).take(size);
-    let rows: Vec<Value> = page.map(|call| call.row(now, shared.options.rows_without_country)).collect();
+    let rows: Vec<Value> = page.map(|call| row(call, now, shared.vendor.rows_without_country)).collect();
     let mut body = json!({ "count": rows.len(), "calls": rows });
-    if shared.options.show_total {
+    if shared.vendor.show_total {
         body["total_count"] = json!(matching.len());
     }
     Json(body).into_response()
@@ -123,7 +102,7 @@ impl Filter {
     }
 
     fn takes(&self, call: &Call, now: clock::Monotonic) -> bool {
-        let row = || call.row(now, false);
+        let row = || row(call, now, false);
         self.since.is_none_or(|since| call.created_at >= since)
             && self.until.is_none_or(|until| call.created_at <= until)
             && self.inbound != Some(true)
@@ -140,17 +119,17 @@ fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
 }
 
 async fn active(State(shared): App, headers: HeaderMap) -> Response {
-    if shared.options.require_org_id && !headers.contains_key("x-bland-org-id") {
+    if shared.vendor.require_org_id && !headers.contains_key("x-bland-org-id") {
         return error(StatusCode::BAD_REQUEST, "x-bland-org-id is required.", &[]);
     }
     let now = clock::monotonic();
     let calls = shared.calls();
     let rows = calls.to(None).filter(|call| !call.is_over(now)).map(|call| {
         let status = if call.playback.phase(now) == Phase::Ringing { "QUEUED" } else { "IN_PROGRESS" };
-        let row = call.row(now, false);
+        let row = row(call, now, false);
         json!({
             "call_id": call.id, "user_id": "simulated", "to": row["to"], "from": row["from"], "pathway_id": null,
-            "objective": call.request.get("task"), "start_time": row["started_at"], "international": "false",
+            "objective": call.request.fields.get("task"), "start_time": row["started_at"], "international": "false",
             "status": status, "timestamp": call.created_at.timestamp_millis().to_string(),
         })
     });
@@ -158,18 +137,14 @@ async fn active(State(shared): App, headers: HeaderMap) -> Response {
 }
 
 async fn stop(State(shared): App, Path(id): Path<String>) -> Response {
-    let mut calls = shared.calls();
-    if let Some(call) = calls.get_mut(&id)
-        && call.playback.stop(clock::monotonic())
-    {
-        call.stopped.notify_one();
+    if shared.calls().stop(&id) {
         return Json(json!({ "status": "success", "message": "Call ended successfully." })).into_response();
     }
     error(StatusCode::BAD_REQUEST, &format!("SID not found for call {id}"), &[])
 }
 
 async fn recording(State(shared): App, Path(id): Path<String>) -> Response {
-    let recorded = shared.calls().record(&id).is_some_and(|record| record.get("recording_url").is_some());
+    let recorded = shared.record(&id).is_some_and(|record| record.get("recording_url").is_some());
     if !recorded {
         let body =
             json!({ "data": null, "errors": [{ "error": "CALL_RECORDING_NOT_FOUND", "message": "Not found." }] });
@@ -200,7 +175,11 @@ fn silent_wav() -> Vec<u8> {
 
 async fn webhook_log(State(shared): App, Path(id): Path<String>) -> Response {
     match shared.calls().get(&id) {
-        Some(call) => Json(json!({ "data": { "metadata": call.deliveries }, "errors": null })).into_response(),
+        Some(call) => {
+            let delivery = |delivery: &platform::Delivery| json!({ "sent_at": delivery.sent_at, "response_code": delivery.response_code, "send_type": "spawn" });
+            let sent: Vec<Value> = call.deliveries.iter().map(delivery).collect();
+            Json(json!({ "data": { "metadata": sent }, "errors": null })).into_response()
+        }
         None => error(StatusCode::NOT_FOUND, "Call not found.", &[]),
     }
 }

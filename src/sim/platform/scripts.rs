@@ -24,6 +24,10 @@
 //! | 0130 | slow answer | | | |
 //! | 0131 / 0132 | ambiguous refusal, call made / no call | | | |
 //! | 0133 | answer longer than 256 KiB, call made | | | |
+//! | 0134 | a success that says that no call was made | | | |
+//! | 0135 | refused: this number was called a moment ago | | | |
+//!
+//! A vendor that has no such answer says so ([`super::Simulator::plays`]) and accepts instead.
 //!
 //! Any other number takes its script from the weighted mix by the seed, the number and how often it was called; the
 //! default mix is: completed.
@@ -76,6 +80,8 @@ scripted! {
         AmbiguousAfter,
         AmbiguousBefore,
         OverlongAfter,
+        SaysNo,
+        SameNumber,
     }
 }
 
@@ -243,6 +249,8 @@ const TABLE: &[(&str, Play)] = &[
     ("0131", Play::Answer(Answer::AmbiguousAfter)),
     ("0132", Play::Answer(Answer::AmbiguousBefore)),
     ("0133", Play::Answer(Answer::OverlongAfter)),
+    ("0134", Play::Answer(Answer::SaysNo)),
+    ("0135", Play::Answer(Answer::SameNumber)),
     ("0140", Play::Webhooks(WebhookFault::Lost)),
     ("0141", Play::Webhooks(WebhookFault::Doubled)),
     ("0142", Play::Webhooks(WebhookFault::Late)),

@@ -4,20 +4,25 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use voxd::sim::platform::Outcome;
+
 use super::check::{AttemptRow, CallRow, Create, Evidence, Refusal};
 use super::plan::Message;
 use crate::harness::World;
 
 pub async fn evidence(world: &World, sent: Vec<Message>) -> Evidence {
-    let creates = world.bland.journal().creates().into_iter();
-    let record = |id: String| world.bland.record(&id).map(|record| (id, record));
+    let creates = world.sims().flat_map(|sim| sim.journal().creates());
+    let played = world.sims().flat_map(|sim| {
+        let script = |id: String| sim.script(&id).map(|script| (id, state_of(script.outcome).to_owned()));
+        sim.call_ids().into_iter().filter_map(script)
+    });
     let rejected: Vec<(Vec<u8>, String)> = rows(world, "select body, reason from rejected_messages").await;
     Evidence {
         sent,
         creates: creates
             .map(|entry| Create { attempt_id: entry.attempt_id, call_id: entry.call_id, made: entry.created })
             .collect(),
-        records: world.bland.call_ids().into_iter().filter_map(record).collect::<BTreeMap<_, _>>(),
+        made: played.collect::<BTreeMap<_, _>>(),
         calls: rows::<CallRow>(world, "select id, source, event_id, status, status_reason, to_number from calls").await,
         attempts: rows::<AttemptRow>(
             world,
@@ -30,6 +35,17 @@ pub async fn evidence(world: &World, sent: Vec<Message>) -> Evidence {
             .collect(),
         dead_letters: dead_letters(world).await,
         left_in_queue: world.depth(&world.queue).await,
+    }
+}
+
+/// How a call that was played to its end must stand in the ledger.
+fn state_of(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::NoAnswer => "no_answer",
+        Outcome::Busy => "busy",
+        Outcome::Voicemail => "voicemail",
+        _ => "failed",
     }
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use voxd::sim::bland::BlandOptions;
-use voxd::sim::platform::{Answer, Outcome, Script, WebhookFault};
+use voxd::sim::platform::{Answer, Outcome, Script, SimOptions, WebhookFault};
 use voxd::sim::sqs::{ErrorKind, Fault, Faults, Operation, Rule};
 
 /// Sizes of a run.
@@ -58,12 +57,14 @@ pub enum Kind {
 }
 
 /// The messages in the order in which they are sent, and those that only make sense after all of them: reused keys.
-pub fn messages(plan: &Plan) -> (Vec<Message>, Vec<Message>) {
+///
+/// `configs`: a voice configuration for each platform that is called.
+pub fn messages(plan: &Plan, configs: &[Value]) -> (Vec<Message>, Vec<Message>) {
     let mut chance = plan.chance(1);
     let mut first = Vec::new();
     let mut after = Vec::new();
     for n in 0..plan.events {
-        let event = event(n, &mut chance);
+        let event = event(n, configs, &mut chance);
         let kind = Kind::Good { event_id: event_id(n) };
         first.push(Message { body: event.to_string(), kind: kind.clone() });
         if chance.f64() < 0.2 {
@@ -85,11 +86,11 @@ fn event_id(n: usize) -> String {
     format!("event-{n:05}")
 }
 
-fn event(n: usize, chance: &mut fastrand::Rng) -> Value {
+fn event(n: usize, configs: &[Value], chance: &mut fastrand::Rng) -> Value {
     // One in fifty shares its number with the one before: those two must not be called at the same time.
     let line = if n > 0 && chance.f64() < 0.02 { n - 1 } else { n };
     let number = format!("+1415{:03}{:04}", 200 + line / 10_000, line % 10_000);
-    let mut config = json!({ "platform": "bland_ai", "language": "en" });
+    let mut config = configs[chance.usize(0..configs.len())].clone();
     if chance.bool() {
         config["redial"] = json!("after_proof");
     }
@@ -97,8 +98,10 @@ fn event(n: usize, chance: &mut fastrand::Rng) -> Value {
         config["retry"] =
             json!({ "max_attempts": 3, "on": ["no_answer", "busy"], "backoff": { "initial": "1s", "factor": 1.0 } });
     }
-    if chance.f64() < 0.2 {
-        config["webhook_config"] = json!({ "events": ["queue", "call"] });
+    if chance.bool()
+        && let Some(config) = config.as_object_mut()
+    {
+        config.remove("webhook_config");
     }
     json!({
         "specversion": "1.0", "source": "chaos", "id": event_id(n), "type": "voice.call.requested",
@@ -138,9 +141,10 @@ fn bad(n: usize, good: Value, chance: &mut fastrand::Rng) -> Message {
     Message { body: event.to_string(), kind: Kind::Bad { reason } }
 }
 
-/// Every answer, outcome and webhook fault of the simulator, most often a plain success.
-pub fn bland(plan: &Plan) -> BlandOptions {
-    let mut mix = vec![(600, Script::default())];
+/// Every answer, outcome and webhook fault of the simulators, most often a plain success. Of a fifth of the calls all webhooks
+/// are lost, of a fifth they come in the wrong order.
+pub fn simulators(plan: &Plan) -> SimOptions {
+    let mut mix = vec![(365, Script::default())];
     for answer in Answer::ALL {
         let weight = match answer {
             Answer::Accepted => 0,
@@ -151,8 +155,11 @@ pub fn bland(plan: &Plan) -> BlandOptions {
         mix.push((weight, Script::answering(*answer)));
     }
     mix.extend(Outcome::ALL.iter().map(|outcome| (15, Script::ending(*outcome))));
-    mix.extend(WebhookFault::ALL.iter().map(|fault| (15, Script::with_webhooks(*fault))));
-    BlandOptions {
+    mix.extend(WebhookFault::ALL.iter().map(|fault| {
+        let weight = if matches!(fault, WebhookFault::Lost | WebhookFault::Reordered) { 250 } else { 15 };
+        (weight, Script::with_webhooks(*fault))
+    }));
+    SimOptions {
         seed: plan.seed,
         mix,
         scripts_by_number: false,
@@ -161,7 +168,7 @@ pub fn bland(plan: &Plan) -> BlandOptions {
         // Longer than the daemon waits.
         slow_every: Some((101, Duration::from_millis(2500))),
         slow: Duration::from_millis(2500),
-        ..BlandOptions::default()
+        ..SimOptions::default()
     }
 }
 
@@ -211,9 +218,10 @@ pub fn blows(plan: &Plan, replicas: usize) -> Vec<Blow> {
 #[test]
 fn a_seed_gives_one_plan_with_the_promised_shares() {
     let plan = Plan { seed: 7, events: 5000, kills: 20, stops: 3 };
-    let (first, after) = messages(&plan);
-    assert_eq!((first.clone(), after.clone()), messages(&plan));
-    assert_ne!(first, messages(&Plan { seed: 8, ..plan.clone() }).0);
+    let configs = [json!({ "platform": "bland_ai" }), json!({ "platform": "another" })];
+    let (first, after) = messages(&plan, &configs);
+    assert_eq!((first.clone(), after.clone()), messages(&plan, &configs));
+    assert_ne!(first, messages(&Plan { seed: 8, ..plan.clone() }, &configs).0);
     let bad = first.iter().chain(&after).filter(|message| matches!(message.kind, Kind::Bad { .. })).count();
     let good = first.len() + after.len() - bad;
     let names: BTreeSet<_> =

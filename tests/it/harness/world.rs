@@ -12,8 +12,8 @@ use uuid::Uuid;
 use voxd::clock;
 use voxd::queue::{Outgoing, Producer, Sqs, SqsOptions};
 use voxd::sim::bland::{BlandOptions, BlandSim};
-use voxd::sim::platform::Entry;
-use voxd::sim::sqs::{SqsOptions as SimOptions, SqsServer};
+use voxd::sim::platform::{Entry, SimOptions, Simulator};
+use voxd::sim::sqs::{SqsOptions as LocalSqs, SqsServer};
 
 use super::{Daemon, PATIENCE, database, eventually};
 
@@ -21,6 +21,10 @@ use super::{Daemon, PATIENCE, database, eventually};
 #[derive(Default)]
 pub struct WorldOptions {
     pub bland: BlandOptions,
+    /// Simulated platforms beside Bland AI, by name.
+    pub platforms: Vec<&'static str>,
+    /// Of those.
+    pub simulators: SimOptions,
     /// Further settings of every daemon.
     pub environment: Vec<(String, String)>,
     /// Queue names; the first is `jobs` with `jobs-dlq`.
@@ -35,6 +39,7 @@ pub struct World {
     pub db: PgPool,
     pub sqs: SqsServer,
     pub bland: BlandSim,
+    others: BTreeMap<&'static str, Box<dyn Simulator>>,
     pub queue: String,
     client: Sqs,
     environment: Vec<(String, String)>,
@@ -54,7 +59,7 @@ impl World {
             None => database().await,
         };
         let db = PgPoolOptions::new().max_connections(4).connect_lazy(&database_url).expect("a pool");
-        let sim_options = SimOptions { cool_downs: false, ..SimOptions::default() };
+        let sim_options = LocalSqs { cool_downs: false, ..LocalSqs::default() };
         let sqs = SqsServer::start(listener().await, sim_options).expect("the local SQS starts");
         let bland = BlandSim::start(listener().await, options.bland.clone()).expect("the simulated Bland starts");
         let client = connect(&sqs).await;
@@ -80,12 +85,23 @@ impl World {
             ("VOXD_DELIVERY__RESEND_INITIAL".into(), "200ms".into()),
             ("VOXD_TELEMETRY__LOG_FORMAT".into(), "json".into()),
         ];
+        let mut others = BTreeMap::new();
+        for (name, start) in voxd::sim::PLATFORMS {
+            if *name == "bland_ai" || !options.platforms.contains(name) {
+                continue;
+            }
+            let sim = start(listener().await, options.simulators.clone()).expect("the simulator starts");
+            environment.extend(sim.environment());
+            environment.push((format!("VOXD_PLATFORMS__{}__REQUEST_TIMEOUT", name.to_uppercase()), "2s".into()));
+            others.insert(*name, sim);
+        }
         environment.extend(options.environment);
         let dir = tempfile::tempdir().expect("a directory");
         Self {
             db,
             sqs,
             bland,
+            others,
             queue: queue.into(),
             client,
             environment,
@@ -115,9 +131,32 @@ impl World {
         all.push(("VOXD_HTTP__BIND".into(), format!("127.0.0.1:{port}")));
         if !self.without_webhooks {
             all.push(("VOXD_HTTP__PUBLIC_URL".into(), format!("http://127.0.0.1:{port}")));
+            for (name, sim) in &self.others {
+                sim.set_account_webhook(Some(format!("http://127.0.0.1:{port}/webhooks/{name}")));
+            }
         }
         all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Daemon::start(port, &all, &self.dir.path().join(format!("voxd-{number}.log"))).await
+    }
+
+    /// A simulated platform.
+    pub fn sim(&self, name: &str) -> &dyn Simulator {
+        match self.others.get(name) {
+            Some(sim) => sim.as_ref(),
+            None if name == "bland_ai" => &self.bland,
+            None => panic!("this world has no {name}: name it in WorldOptions::platforms"),
+        }
+    }
+
+    pub fn sims(&self) -> impl Iterator<Item = &dyn Simulator> {
+        std::iter::once(&self.bland as &dyn Simulator).chain(self.others.values().map(AsRef::as_ref))
+    }
+
+    /// A job for this platform, with the simplest voice configuration that it takes.
+    pub fn call_event_on(&self, platform: &str, id: &str, to: &str) -> Value {
+        let mut event = call_event(id, to);
+        event["data"]["voice_config"] = self.sim(platform).voice_config();
+        event
     }
 
     /// The environment of a daemon or a command in this world.
@@ -197,7 +236,11 @@ impl World {
 
     /// How many create requests the platform saw for each attempt: at most one, always.
     pub fn creates_by_attempt(&self) -> BTreeMap<Uuid, usize> {
-        self.bland.journal().creates_by_attempt()
+        let mut all = BTreeMap::new();
+        for (attempt, count) in self.sims().flat_map(|sim| sim.journal().creates_by_attempt()) {
+            *all.entry(attempt).or_default() += count;
+        }
+        all
     }
 
     /// `(to_status, reason)` of every change of a call's status, in order.
@@ -252,7 +295,7 @@ impl World {
 
     /// The create requests for a number, in order of arrival.
     pub fn creates_to(&self, number: &str) -> Vec<Entry> {
-        let mut creates = self.bland.journal().creates();
+        let mut creates: Vec<Entry> = self.sims().flat_map(|sim| sim.journal().creates()).collect();
         creates.retain(|entry| entry.number.as_deref() == Some(number));
         creates
     }

@@ -66,7 +66,7 @@ async fn what_no_call_could_be_made_with_is_not_stored() {
     let unsupported = side.put("/api/voice-configs/x/", &key, &json!({ "platform": "nobody" })).await;
     assert_eq!(
         unsupported.problem(422, "invalid"),
-        "/platform: platform \"nobody\" is not supported, expected one of: bland_ai"
+        "/platform: platform \"nobody\" is not supported, expected one of: bland_ai, elevenlabs, retell, twilio, vapi"
     );
     let name = side.put("/api/voice-configs/-x/", &key, &json!({ "platform": "bland_ai" })).await;
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The HTTP side port through its front door: a real listener, a real database, no daemon around it.
 
+mod analytics;
 mod calls;
 mod configs;
 mod contract;
@@ -90,13 +91,16 @@ impl Side {
         ];
         pairs.extend_from_slice(environment);
         let config = Config::load(None, &Environment::from_pairs(pairs)).expect("a configuration");
-        let store = Store::new(&config.database).expect("a store");
+        let prices = voxd::call::price::prices(&config.costs);
+        let store = Store::new(&config.database).expect("a store").with_prices(prices);
         let registry = PlatformRegistry::from_config(&config);
         let lifecycle = Lifecycle::new();
         let registry_handle = Arc::new(registry.clone());
         let webhooks =
             Webhooks::new(store.clone(), registry_handle.clone(), lifecycle.clone(), Duration::from_secs(60));
-        let delivery = MessageDeliveryService::new(VoiceDelivery::new(registry, &config).expect("a policy"));
+        let voice = VoiceDelivery::new(registry, &config).expect("a policy");
+        let policy = Arc::new(voice.policy().clone());
+        let delivery = MessageDeliveryService::new(voice);
         let health = Health::new([Part::Postgres]);
         health.set(Part::Postgres, Status::Up, "");
         let settings = config.http.clone();
@@ -108,6 +112,7 @@ impl Side {
             metrics: metrics::install(),
             processors: ProcessorFactory::new(&store, &delivery, None),
             webhooks: webhooks.clone(),
+            policy,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));

@@ -18,14 +18,14 @@ fn sign(body: &[u8]) -> String {
     hmac::sign(&key, body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn post(side: &Side, path: &str, body: impl Into<Vec<u8>>) -> Reply {
+pub(super) async fn post(side: &Side, path: &str, body: impl Into<Vec<u8>>) -> Reply {
     let body = body.into();
     let signature = sign(&body);
     reply(side.request(Method::POST, path, None).header("X-Webhook-Signature", signature).body(body)).await
 }
 
 /// A call whose attempt is placed; the attempt's id.
-async fn placed(side: &Side, name: &str, number: &str, platform_call_id: &str) -> (Uuid, Uuid) {
+pub(super) async fn placed(side: &Side, name: &str, number: &str, platform_call_id: &str) -> (Uuid, Uuid) {
     let key = side.key(Role::Service, "crm").await;
     let call = side.call(&key, name, number).await;
     (call, side.attempt(call, "placed", Some(platform_call_id)).await)
@@ -43,7 +43,7 @@ async fn status(side: &Side, call: Uuid) -> String {
     sqlx::query_scalar("select status from calls where id = $1").bind(call).fetch_one(&side.db).await.unwrap()
 }
 
-async fn until(side: &Side, call: Uuid, wanted: &str) {
+pub(super) async fn until(side: &Side, call: Uuid, wanted: &str) {
     eventually(&format!("the call is {wanted}"), async || (status(side, call).await == wanted).then_some(())).await;
 }
 
@@ -125,7 +125,9 @@ async fn a_platform_that_is_off_or_unknown_is_not_found() {
     let off = post(&side, "/webhooks/bland_ai", "{}").await.problem(404, "platform_off");
     assert!(off.starts_with("platform \"bland_ai\" is off: "), "{off}");
     let unknown = post(&side, "/webhooks/nobody", "{}").await.problem(404, "platform_off");
-    assert_eq!(unknown, "platform \"nobody\" is not supported, expected one of: bland_ai");
+    let mut names: Vec<&str> = voxd::platforms::registry::REGISTERED.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    assert_eq!(unknown, format!("platform \"nobody\" is not supported, expected one of: {}", names.join(", ")));
 }
 
 #[tokio::test]

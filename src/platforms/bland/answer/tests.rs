@@ -1,6 +1,6 @@
 use super::*;
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
 fn now() -> DateTime<Utc> {

@@ -201,3 +201,11 @@ proptest! {
         let _ = super::super::webhook::normalize(record.to_string().as_bytes());
     }
 }
+
+#[test]
+fn the_built_in_tag_of_an_opt_out_is_one() {
+    let tagged =
+        |tag: &str| update(json!({ "call_id": "c", "status": "completed", "completed": true, "disposition_tag": tag }));
+    assert!(tagged("DO_NOT_CONTACT").opt_out);
+    assert!(!tagged("NOT_INTERESTED").opt_out);
+}
