@@ -43,7 +43,7 @@ pub trait Vendor: Send + Sync + Sized + 'static {
     /// `Err`: the vendor's 401.
     fn authorize(&self, options: &SimOptions, headers: &HeaderMap) -> Result<(), Response>;
 
-    /// The vendor's paths, with [`super::create`] at the one for creating calls.
+    /// The vendor's paths, with [`super::create()`] at the one for creating calls.
     fn routes(&self) -> Router<App<Self>>;
 
     /// Paths that want no key, which at the vendor's are elsewhere.
