@@ -15,6 +15,13 @@ use std::time::Duration;
 /// Cases at once; most of each is waiting.
 const AT_ONCE: usize = 12;
 
+/// To look at one case, or a few: `twilio/after_answer/0100`, or the beginning of it; commas between several.
+const ONLY: &str = "VOXD_TEST_CRASH";
+
+/// What a call went through, a line for each step.
+const TIMELINE: &str = "select array_agg(to_char(e.at, 'HH24:MI:SS.MS ') || concat_ws(' ', e.kind, e.to_status, e.source, e.detail) order by e.id)
+    from call_events e join calls c on c.id = e.call_id where c.event_id = $1";
+
 /// Where the dying daemon stands with regard to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -86,12 +93,16 @@ fn scripts() -> Vec<(&'static str, Script)> {
     Script::table().filter(|(_, script)| script.talk < Duration::from_secs(600)).collect()
 }
 
-/// `make crash`: everything; `make test`: all scripts where they can matter with the first platform, and with the others at the
-/// one point that shows their look-ups (the platform has seen the request, nothing is recorded).
-fn is_wanted(platform: &str, point: &str, digits: &str) -> bool {
+/// `make crash`: everything. `make test`: every answer at the one point that shows the look-ups (the platform has seen the
+/// request, nothing is recorded), with the first platform every script there, and a few at all points.
+fn is_wanted(platform: &str, point: &str, digits: &str, script: &Script) -> bool {
+    if let Ok(only) = std::env::var(ONLY) {
+        return only.split(',').any(|case| format!("{platform}/{point}/{digits}").starts_with(case));
+    }
     let first = platform == voxd::sim::PLATFORMS[0].0;
     let all = std::env::var_os("VOXD_TEST_ALL_CRASHES").is_some();
-    all || point == "after_answer" || first && (has_seen_the_request(stage(point)) || FEW.contains(&digits))
+    let an_answer = script.answer != Answer::Accepted || FEW.contains(&digits);
+    all || point == "after_answer" && (first || an_answer) || first && FEW.contains(&digits)
 }
 
 async fn cases() -> Vec<(&'static str, &'static str, &'static str, Script)> {
@@ -101,7 +112,7 @@ async fn cases() -> Vec<(&'static str, &'static str, &'static str, Script)> {
         let simulator = start(listener, SimOptions::default()).unwrap();
         for point in fault::POINTS {
             let played = scripts().into_iter().filter(|(_, script)| simulator.plays(script.answer));
-            let wanted = played.filter(|(digits, _)| is_wanted(platform, point, digits));
+            let wanted = played.filter(|(digits, script)| is_wanted(platform, point, digits, script));
             cases.extend(wanted.map(|(digits, script)| (*platform, *point, digits, script)));
         }
     }
@@ -111,10 +122,10 @@ async fn cases() -> Vec<(&'static str, &'static str, &'static str, Script)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_step_leads_to_the_right_end_and_never_to_a_second_request() {
     let cases = cases().await;
-    assert!(cases.len() > 100, "the table is complete: {}", cases.len());
+    println!("{} cases", cases.len());
     for (platform, _) in voxd::sim::PLATFORMS {
         let count = cases.iter().filter(|(name, ..)| name == platform).count();
-        assert!(count > 20, "{platform}: {count} cases");
+        assert!(count > 15 || std::env::var_os(ONLY).is_some(), "the table is complete: {platform} has {count} cases");
     }
     let failures: Vec<String> = stream::iter(cases)
         .map(|(platform, point, digits, script)| check(platform, point, digits, script))
@@ -151,9 +162,13 @@ async fn check(platform: &'static str, point: &'static str, digits: &'static str
     let case = format!("{platform} x {point} x {digits} ({:?}, {:?})", script.answer, script.webhook);
     let mut problems = Vec::new();
     if end != wanted {
-        problems.push(format!("ends as {end}, expected {wanted}"));
+        let lines: Vec<String> = world.of("job", TIMELINE).await;
+        problems.push(format!("ends as {end}, expected {wanted}:\n    {}\n ", lines.join("\n    ")));
     }
     let requests = world.creates_by_attempt();
+    if requests.is_empty() && has_seen_the_request(stage(point)) {
+        problems.push("no request came, so that the case shows nothing".into());
+    }
     if requests.values().any(|count| *count > 1) {
         problems.push(format!("an attempt was requested twice: {requests:?}"));
     }
@@ -193,6 +208,8 @@ fn quick() -> Vec<(String, String)> {
         ("VOXD_PLATFORMS__TWILIO__REQUEST_TIMEOUT", "1500ms"),
         ("VOXD_PLATFORMS__ELEVENLABS__REQUEST_TIMEOUT", "1500ms"),
         ("VOXD_PLATFORMS__RETELL__REQUEST_TIMEOUT", "1500ms"),
+        // With one call a second the right to send would end before the call's turn comes.
+        ("VOXD_PLATFORMS__TWILIO__CALLS_PER_SECOND", "100"),
         ("VOXD_RECONCILE__MARGIN", "300ms"),
         ("VOXD_RECONCILE__LISTING_INTERVAL", "1s"),
         // Where no listing can prove absence, time ends the doubt.
