@@ -8,7 +8,7 @@
 //! | wiring | [`app`], [`cli`] |
 //! | surfaces | [`http`], [`sim`], [`dev`] |
 //! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`] |
-//! | edges | [`queue`], [`store`], [`platforms`] |
+//! | edges | [`queue`], [`store`], [`platforms`], [`speech`] |
 //! | nouns and rules, no I/O | [`call`], [`job`], [`audio`] |
 //! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
 
@@ -34,6 +34,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod retry;
 pub mod sim;
+pub mod speech;
 pub mod store;
 pub mod telemetry;
 pub mod text;
