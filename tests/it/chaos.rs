@@ -130,6 +130,8 @@ async fn world(plan: &Plan, database_url: String) -> World {
         environment: vec![
             set("VOXD_QUEUE__VISIBILITY", "6s"),
             set("VOXD_WORKER__MAX_BACKLOG", "100"),
+            // An account's one call a second would take a quarter of an hour for its share of the events.
+            set("VOXD_PLATFORMS__TWILIO__CALLS_PER_SECOND", "100"),
             // Where no listing can prove absence, time ends the doubt.
             set("VOXD_RECONCILE__GIVE_UP_AFTER", "20s"),
         ],
