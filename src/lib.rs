@@ -9,7 +9,7 @@
 //! | surfaces | [`http`], [`sim`], [`dev`] |
 //! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`] |
 //! | edges | [`queue`], [`store`], [`platforms`], [`speech`] |
-//! | nouns and rules, no I/O | [`call`], [`job`], [`audio`] |
+//! | nouns and rules, no I/O | [`call`], [`job`], [`audio`], [`session`] |
 //! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
 
 pub mod analytics;
@@ -33,6 +33,7 @@ pub mod processors;
 pub mod queue;
 pub mod reconcile;
 pub mod retry;
+pub mod session;
 pub mod sim;
 pub mod speech;
 pub mod store;

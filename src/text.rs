@@ -5,6 +5,18 @@ pub fn pointer_token(field: &str) -> String {
     field.replace('~', "~0").replace('/', "~1")
 }
 
+/// A path that a deserializer stopped at, as a JSON pointer.
+pub fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", pointer_token(key)),
+            Segment::Enum { .. } | Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
 /// ` (did you mean "x"?)` for the nearest of `known`, or nothing when none is near.
 pub fn nearest_hint<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     known

@@ -328,6 +328,9 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     if let Some((key, problem)) = config.budgets.problem() {
         return fail(&format!("budgets.{key}"), problem);
     }
+    if let Some((key, problem)) = config.sessions.problem() {
+        return fail(&format!("sessions.{key}"), problem);
+    }
     for (name, costs) in &config.costs {
         if let Some((key, problem)) = costs.problem() {
             return fail(&format!("costs.{name}.{key}"), problem);

@@ -7,6 +7,7 @@ mod costs;
 pub mod duration;
 mod load;
 mod secret;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use costs::{BilledBy, Budgets, Costs, is_currency, parse_amount};
 pub use load::{ConfigError, DEFAULTS, Environment, Setting};
 pub use secret::{Secret, webhook_signing_key};
+pub use sessions::Sessions;
 
 /// All settings. See `default.toml` for what each one means.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +34,7 @@ pub struct Config {
     pub poller: Poller,
     pub policy: Policy,
     pub outcomes: Outcomes,
+    pub sessions: Sessions,
     pub egress: Egress,
     pub telemetry: Telemetry,
     pub platforms: BTreeMap<String, PlatformConfig>,

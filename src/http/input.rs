@@ -20,7 +20,7 @@ use super::errors::{Kind, Problem};
 use crate::call::FieldError;
 use crate::job;
 use crate::store::read::Before;
-use crate::text::{nearest_hint, pointer_token};
+use crate::text::{nearest_hint, pointer_of, pointer_token};
 
 /// A list's default and largest page.
 const DEFAULT_LIMIT: i64 = 50;
@@ -66,13 +66,7 @@ impl Json {
     /// The body as a type; the path of what does not fit becomes the pointer.
     pub fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
         serde_path_to_error::deserialize(self.0).map_err(|error| {
-            use serde_path_to_error::Segment;
-            let pointer = error.path().iter().map(|segment| match segment {
-                Segment::Seq { index } => format!("/{index}"),
-                Segment::Map { key } => format!("/{}", pointer_token(key)),
-                Segment::Enum { .. } | Segment::Unknown => String::new(),
-            });
-            let pointer: String = pointer.collect();
+            let pointer = pointer_of(error.path());
             Problem::invalid(vec![FieldError::new(pointer, error.into_inner().to_string())])
         })
     }

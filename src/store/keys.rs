@@ -169,14 +169,14 @@ fn parts(key: &str) -> Option<(&str, &str)> {
     (id_fits && (16..=256).contains(&secret.len())).then_some((id, secret))
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+pub(super) fn sha256(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
     hash
 }
 
 /// From the operating system's source: these are secrets, which a seeded source must not make.
-fn random_hex<const BYTES: usize>() -> Result<String> {
+pub(super) fn random_hex<const BYTES: usize>() -> Result<String> {
     use std::fmt::Write as _;
     let mut bytes = [0; BYTES];
     rand::fill(&mut bytes).map_err(|_| StoreError::Refused("the operating system gives no random numbers".into()))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Floors from the ground up; a room imports from its own floor and below. Rooms are the modules of `src/lib.rs`.
 const FLOORS: &[&[&str]] = &[
     &["config", "telemetry", "clock", "retry", "lifecycle", "text", "egress", "health", "fault"],
-    &["call", "job", "audio"],
+    &["call", "job", "audio", "session"],
     &["queue", "store", "platforms", "speech"],
     &["processors", "delivery", "webhooks", "reconcile", "poller", "outcomes", "realtime", "analytics"],
     &["http", "sim", "dev"],
