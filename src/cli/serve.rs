@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::{CommandError, Context};
 use crate::app;
-use crate::config::{Environment, Role};
+use crate::config::Role;
 use crate::lifecycle::Lifecycle;
 use crate::telemetry;
 
@@ -51,9 +51,6 @@ impl Serve {
             telemetry::InitError::Endpoint(_) => CommandError::BadConfiguration(error.to_string()),
             telemetry::InitError::AlreadySet => CommandError::Failed(error.to_string()),
         })?;
-        for name in Environment::of_process().of_later_versions() {
-            tracing::warn!(name, "this version has no such part; the setting does nothing");
-        }
         let lifecycle = Lifecycle::new();
         lifecycle.stop_on_signals().map_err(|error| CommandError::Failed(format!("signals: {error}")))?;
         let result = app::serve(config, lifecycle).await;

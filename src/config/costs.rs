@@ -69,7 +69,7 @@ pub fn parse_amount(text: &str) -> Result<Decimal, String> {
         .ok_or_else(|| format!("{text:?} is not an amount, expected a decimal of at most six places such as \"0.09\""))
 }
 
-mod decimal {
+pub(super) mod decimal {
     use super::*;
 
     pub fn serialize<S: Serializer>(amount: &Option<Decimal>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -121,7 +121,7 @@ pub fn is_currency(text: &str) -> bool {
     (3..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-fn currency_problem(text: &str) -> String {
+pub(super) fn currency_problem(text: &str) -> String {
     format!("{text:?} is not a currency, expected ISO 4217 such as USD, or the platform's own unit such as CREDITS")
 }
 

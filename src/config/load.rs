@@ -22,6 +22,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("TWILIO_AUTH_TOKEN", "platforms.twilio.api_key"),
     ("ELEVENLABS_API_KEY", "platforms.elevenlabs.api_key"),
     ("RETELL_API_KEY", "platforms.retell.api_key"),
+    ("GOOGLE_CLOUD_PROJECT", "speech.google.project"),
+    ("GOOGLE_APPLICATION_CREDENTIALS", "speech.google.credentials_file"),
+    ("GOOGLE_CLOUD_QUOTA_PROJECT", "speech.google.quota_project"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
 ];
 
@@ -32,10 +35,6 @@ const NOT_SETTINGS_PREFIXES: &[&str] = &["VOXD_TEST_", "VOXD_DEV_"];
 
 /// How long it is remembered when a number was called.
 const LONGEST_SPACING: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
-
-/// Settings of parts that this version does not have. They are no error, so that one environment serves several versions;
-/// the daemon warns of them.
-const OF_LATER_VERSIONS: &[&str] = &["VOXD_SPEECH__"];
 
 /// Environment variables, as a value so that tests pass their own.
 #[derive(Debug, Clone, Default)]
@@ -48,12 +47,6 @@ impl Environment {
 
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-
-    /// Set names that only later versions know.
-    pub fn of_later_versions(&self) -> impl Iterator<Item = &str> {
-        let later = |name: &&str| OF_LATER_VERSIONS.iter().any(|prefix| name.starts_with(prefix));
-        self.0.keys().map(String::as_str).filter(later)
     }
 
     /// Takes these where the variable is not set.
@@ -241,7 +234,7 @@ fn key_of(name: &str) -> Option<String> {
     }
     let rest = name.strip_prefix("VOXD_")?;
     let excluded = NOT_SETTINGS.contains(&name)
-        || NOT_SETTINGS_PREFIXES.iter().chain(OF_LATER_VERSIONS).any(|prefix| name.starts_with(prefix))
+        || NOT_SETTINGS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || is_service_link(name);
     (!excluded).then(|| rest.to_lowercase().replace("__", "."))
 }
@@ -324,6 +317,9 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
             return fail("policy.countries", format!("{country:?} is not an ISO 3166 code such as US"));
         }
+    }
+    if let Some((key, problem)) = config.speech.problem() {
+        return fail(&format!("speech.{key}"), problem);
     }
     if let Some((key, problem)) = config.budgets.problem() {
         return fail(&format!("budgets.{key}"), problem);
@@ -418,10 +414,18 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_later_versions_are_no_error_and_are_told() {
-        let environment = Environment::from_pairs([("VOXD_SPEECH__GOOGLE__STT_ENDPOINT", "http://127.0.0.1:1")]);
-        Config::load(None, &environment).unwrap();
-        assert_eq!(environment.of_later_versions().collect::<Vec<_>>(), ["VOXD_SPEECH__GOOGLE__STT_ENDPOINT"]);
+    fn speech_is_set_by_its_own_names_and_by_googles() {
+        let config = load_with(&[
+            ("VOXD_SPEECH__GOOGLE__STT_ENDPOINT", "http://127.0.0.1:1"),
+            ("GOOGLE_CLOUD_PROJECT", "voices"),
+            ("GOOGLE_APPLICATION_CREDENTIALS", "/there/is/no/key.json"),
+        ])
+        .unwrap();
+        assert_eq!(config.speech.google.stt_endpoint, "http://127.0.0.1:1");
+        assert_eq!(config.speech.google.project, "voices");
+        assert_eq!(config.speech.google.credentials_file, std::path::Path::new("/there/is/no/key.json"));
+        let problem = load_with(&[("VOXD_SPEECH__GOOGLE__TTS_ENDPOINT", "http://speech.example")]).unwrap_err();
+        assert_eq!(problem.key, "speech.google.tts_endpoint");
     }
 
     #[test]

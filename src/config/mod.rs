@@ -8,6 +8,7 @@ pub mod duration;
 mod load;
 mod secret;
 mod sessions;
+mod speech;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use costs::{BilledBy, Budgets, Costs, is_currency, parse_amount};
 pub use load::{ConfigError, DEFAULTS, Environment, Setting};
 pub use secret::{Secret, webhook_signing_key};
 pub use sessions::Sessions;
+pub use speech::{Authorize, GoogleSpeech, Speech, endpoint_of};
 
 /// All settings. See `default.toml` for what each one means.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +39,7 @@ pub struct Config {
     pub sessions: Sessions,
     pub egress: Egress,
     pub telemetry: Telemetry,
+    pub speech: Speech,
     pub platforms: BTreeMap<String, PlatformConfig>,
     pub budgets: Budgets,
     /// By platform.

@@ -5,10 +5,16 @@
 //! Sound is mono PCM of 16 bits; a position is a count of samples from the start of the recognition, and every time in a
 //! transcript is on that clock. Nothing here knows a session, a job or a table.
 
+pub mod registry;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
+
+use crate::call::money::Money;
+
+pub use registry::{SpeechRegistry, SpeechUnavailable};
 
 /// What a recognition listens for.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,13 +65,19 @@ pub trait SpeechToText: Send + Sync + 'static {
 
     /// Recognizes one recording of at most [`Hearing::longest`].
     async fn recognize(&self, config: &RecognitionConfig, samples: &[i16]) -> Result<Recognized, SpeechError>;
+
+    /// What it costs by the price list in the settings; `None` where there is no price.
+    fn cost(&self, _usage: &Usage) -> Option<Money> {
+        None
+    }
 }
 
 /// A live recognition. Dropping `sound` says that no more comes: what is outstanding is delivered, then [`Heard::Ended`].
 /// Dropping `heard` gives it up at once.
 #[derive(Debug)]
 pub struct Recognition {
-    /// Samples in order, without gaps; an empty one says that the source is silent on purpose (paused, muted).
+    /// Samples in order, without gaps; an empty one says that the source is silent on purpose (paused, muted). Waits where
+    /// sound comes faster than it may be sent, or more is unheard than is kept.
     pub sound: mpsc::Sender<Vec<i16>>,
     pub heard: mpsc::Receiver<Heard>,
 }
@@ -132,6 +144,8 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SynthesisRequest {
     pub text: String,
+    /// `text` is SSML; an engine or voice that does not take it refuses.
+    pub ssml: bool,
     pub language: String,
     /// The engine's name of a voice; `None`: its default for the language.
     pub voice: Option<String>,
@@ -148,6 +162,12 @@ pub trait TextToSpeech: Send + Sync + 'static {
 
     /// Speaks. Sound comes in pieces of any size as it is made; the first error ends it. Dropping the receiver cancels.
     async fn speak(&self, request: SynthesisRequest) -> Result<Speech, SpeechError>;
+
+    /// What saying so much with this voice (`None`: the default) costs by the price list in the settings; `None` where
+    /// there is no price.
+    fn cost(&self, _voice: Option<&str>, _usage: &Usage) -> Option<Money> {
+        None
+    }
 }
 
 /// Sound that is being made.
