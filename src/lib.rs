@@ -7,7 +7,7 @@
 //! |---|---|
 //! | wiring | [`app`], [`cli`] |
 //! | surfaces | [`http`], [`sim`], [`dev`] |
-//! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`] |
+//! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`], [`story`] |
 //! | edges | [`queue`], [`store`], [`platforms`], [`speech`] |
 //! | nouns and rules, no I/O | [`call`], [`job`], [`audio`], [`session`] |
 //! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
@@ -37,6 +37,7 @@ pub mod session;
 pub mod sim;
 pub mod speech;
 pub mod store;
+pub mod story;
 pub mod telemetry;
 pub mod text;
 pub mod webhooks;

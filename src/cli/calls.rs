@@ -4,16 +4,18 @@ use clap::{Args, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use super::paint::Paint;
-use super::timeline::{self, Line};
-use super::{CommandError, Context, out};
+use super::timeline;
+use super::{CommandError, Context, check, out};
 use crate::call::CallStatus;
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::policy;
+use crate::platforms::PlatformRegistry;
 use crate::store::Store;
 use crate::store::operator::{CallName, Cancelled, SettleAs, Settled};
-use crate::store::read::{Attempt, CallDetail, CallFilter, Numbers};
+use crate::store::read::{Attempt, CallFilter, Numbers};
 use crate::store::retry_now::RetriedNow;
+use crate::story::{self, CallDetail, TimelineEvent};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -23,6 +25,11 @@ Examples:
   voxd calls cancel crm/lead-42-welcome --because 'the customer wrote'
   voxd calls settle 0198c6a2-… --as placed --because 'seen in the console' --platform-call-id abc
   voxd calls settle 0198c6a2-… --as redial --because 'platform log of 12:04 shows no request'";
+
+/// Columns of who did it, at most.
+const MAX_BY: usize = 24;
+/// Characters of a request's body that one line shows.
+const MAX_BODY: usize = 160;
 
 /// Looks at calls and decides what a machine must not
 #[derive(Args)]
@@ -58,7 +65,7 @@ struct List {
     json: bool,
 }
 
-/// One call: its attempts and its timeline
+/// One call's whole story: attempts, and everything that happened in its order
 #[derive(Args)]
 struct Show {
     /// Id, or SOURCE/ID of the job that asked for it
@@ -208,11 +215,19 @@ impl Show {
     async fn run(self, store: &Store, config: &Config) -> Result<(), CommandError> {
         let not_found = || CommandError::Failed(format!("there is no call {}", self.call));
         let id = store.call_id(&call_name(&self.call)?).await?.ok_or_else(not_found)?;
-        let mut call = store.call_detail(id, Numbers::Masked).await?.ok_or_else(not_found)?;
-        match policy::load(&config.policy) {
-            Ok(policy) => call.hold = policy::explain(&policy, &call, clock::now()),
-            Err(problem) => eprintln!("note: what holds the call back is not told: {problem}"),
-        }
+        let record = store.call_record(id).await?.ok_or_else(not_found)?;
+        let hold = match policy::load(&config.policy) {
+            Ok(policy) => policy::explain(&policy, &record, clock::now()),
+            Err(problem) => {
+                eprintln!("note: what holds the call back is not told: {problem}");
+                None
+            }
+        };
+        // Requests are put together anew, which needs no key.
+        let mut config = config.clone();
+        check::give_dummy_keys(&mut config);
+        let registry = PlatformRegistry::from_config(&config);
+        let call = story::tell(record, hold, Numbers::Masked, &registry, &config);
         if self.json {
             return out::json(&call);
         }
@@ -243,14 +258,34 @@ fn page(detail: &CallDetail, paint: Paint) -> String {
         fact(&format!("attempt {}", attempt.n), attempt_facts(attempt, paint));
     }
     lines.push(String::new());
+    let by_width = detail.timeline.iter().map(|event| event.source.chars().count().min(MAX_BY)).max().unwrap_or(0);
     for event in &detail.timeline {
-        let line =
-            Line { kind: &event.kind, to_status: event.to_status.as_deref(), by: &event.source, detail: &event.detail };
         let clock = paint.dim(&event.at.format("%H:%M:%S%.3f").to_string());
         let since = timeline::since(call.created_at, event.at);
-        lines.push(format!("  {clock}  {since:>8}  {}", timeline::text(&line, paint)));
+        lines.push(format!("  {clock}  {since:>8}  {}", story_line(event, by_width, paint)));
+        lines.extend(body(event).map(|body| format!("  {:12}  {:8}  {:11}  {}", "", "", "", paint.dim(&body))));
     }
     lines.join("\n")
+}
+
+/// The text stands in the timeline with its status before it, which has a column here.
+fn story_line(event: &TimelineEvent, by_width: usize, paint: Paint) -> String {
+    let to_status = event.to_status.as_deref();
+    let why = match to_status.and_then(|status| event.text.strip_prefix(status)) {
+        Some(why) => why.trim_start_matches(": "),
+        None => &event.text,
+    };
+    timeline::row(to_status, &event.source, why, by_width, paint)
+}
+
+/// The beginning of a request's body.
+fn body(event: &TimelineEvent) -> Option<String> {
+    let body = event.detail.get("body").filter(|_| event.kind == "request")?.to_string();
+    let mut shown: String = body.chars().take(MAX_BODY).collect();
+    if shown.len() < body.len() {
+        shown.push_str("… (--json shows all)");
+    }
+    Some(shown)
 }
 
 fn attempt_facts(attempt: &Attempt, paint: Paint) -> String {

@@ -161,7 +161,7 @@ fn config_name(event: &str) -> Option<String> {
 }
 
 /// Formatting needs no key, but a platform without one is off. Returns those that had none.
-fn give_dummy_keys(config: &mut Config) -> Vec<String> {
+pub(super) fn give_dummy_keys(config: &mut Config) -> Vec<String> {
     let without = config.platforms.iter_mut().filter(|(_, platform)| platform.api_key.is_empty());
     without
         .map(|(name, platform)| {

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::paint::Paint;
+use crate::story::words;
 
 /// What a line is made of.
 pub(super) struct Line<'a> {
@@ -13,54 +14,24 @@ pub(super) struct Line<'a> {
     pub detail: &'a Value,
 }
 
+/// Columns for who did it, where nobody's name is longer.
+pub(super) const BY_WIDTH: usize = 10;
+
 /// `STATUS  who  why` for a change of status; for anything else that was seen, the same dimmed and indented.
-pub(super) fn text(line: &Line<'_>, paint: Paint) -> String {
-    let why = why(line);
-    let text = match line.to_status {
+pub(super) fn text(line: &Line<'_>, by_width: usize, paint: Paint) -> String {
+    let why = words::why(line.kind, line.to_status, line.detail);
+    row(line.to_status, line.by, &why, by_width, paint)
+}
+
+/// [`text`] with the words given.
+pub(super) fn row(to_status: Option<&str>, by: &str, why: &str, by_width: usize, paint: Paint) -> String {
+    let text = match to_status {
         Some(status) => {
-            format!("{}  {:<10}  {why}", paint.status(status, &format!("{status:<11}")), line.by)
+            format!("{}  {by:<by_width$}  {why}", paint.status(status, &format!("{status:<11}")))
         }
-        None => paint.dim(&format!("{:<11}  {:<10}  {why}", "·", line.by)),
+        None => paint.dim(format!("{:<11}  {by:<by_width$}  {why}", "·").trim_end()),
     };
     text.trim_end().to_owned()
-}
-
-fn why(line: &Line<'_>) -> String {
-    let detail = line.detail;
-    let text = |key: &str| detail.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-    if line.to_status.is_some() {
-        let due = text("scheduled_for").and_then(|at| at.parse::<DateTime<Utc>>().ok());
-        let due = due.map(|at| format!("due {}", at.format("%H:%M:%S")));
-        let parts: Vec<String> =
-            [text("reason").map(str::to_owned), text("detail").map(str::to_owned), due].into_iter().flatten().collect();
-        return parts.join(", ");
-    }
-    match line.kind {
-        "webhook_received" => "signed webhook stored".to_owned(),
-        "webhook" | "poller" | "reconciler" => {
-            let told = text("raw_status").or(text("state")).unwrap_or("facts");
-            let moved = detail.get("moved").and_then(Value::as_bool).unwrap_or(false);
-            let reason = text("reason").map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let how = if line.kind == "webhook" { "webhook says" } else { "platform says" };
-            format!("{how} {told}{reason}{}", if moved { "" } else { ", nothing new" })
-        }
-        "held" => {
-            let why = [text("reason"), text("detail")].into_iter().flatten().collect::<Vec<_>>().join(": ");
-            format!("waits for another reason: {why}")
-        }
-        "opt_out" => format!("number put on the do-not-call list{}", because(text("because"))),
-        "cancel_requested" => format!("cancel requested{}", because(text("reason"))),
-        "retry_requested" => format!("made due now{}", because(text("because"))),
-        "settled" => format!("settled as {}{}", text("settled_as").unwrap_or("?"), because(text("because"))),
-        "end_requested" => format!("platform asked to end it: {}", text("result").unwrap_or("?")),
-        "look_up" => format!("looked up: {}", text("result").unwrap_or("?")),
-        "contradiction" => format!("CONTRADICTION: the platform says {}", text("state").unwrap_or("something else")),
-        other => other.replace('_', " "),
-    }
-}
-
-fn because(reason: Option<&str>) -> String {
-    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
 /// `+12.3 s` since `start`.
@@ -79,8 +50,9 @@ mod tests {
 
     #[test]
     fn lines_say_what_who_and_why() {
-        let show =
-            |kind, to_status, by, detail: Value| text(&Line { kind, to_status, by, detail: &detail }, Paint::plain());
+        let show = |kind, to_status, by, detail: Value| {
+            text(&Line { kind, to_status, by, detail: &detail }, BY_WIDTH, Paint::plain())
+        };
         let lines = [
             show("status", Some("accepted"), "queue", json!({})),
             show(

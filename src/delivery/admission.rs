@@ -225,16 +225,7 @@ impl VoiceDelivery {
         to: PhoneNumber,
         metadata: serde_json::Map<String, Value>,
     ) -> CallRequest {
-        CallRequest {
-            call_id,
-            attempt_id,
-            to,
-            content: request.content.clone(),
-            lead_name: request.lead_name.clone(),
-            voice_config: request.voice_config.for_platform(platform),
-            metadata,
-            webhook_url: self.public_url.as_ref().map(|url| format!("{url}/webhooks/{platform}/{attempt_id}")),
-        }
+        request.of_attempt((call_id, attempt_id), platform, to, metadata, self.public_url.as_deref())
     }
 }
 

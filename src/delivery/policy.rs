@@ -1,13 +1,15 @@
 //! The calling policy of this configuration, its rules file read.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize as _;
 
+use crate::call::PhoneNumber;
 use crate::call::policy::explain::Queued;
 use crate::call::policy::rules::RulesFile;
 use crate::call::policy::{CallingPolicy, Hold};
 use crate::config;
 use crate::store::accept::{NewCall, StoredRequest};
-use crate::store::read::CallDetail;
+use crate::store::story::CallRecord;
 
 /// Larger is no file of rules that a person keeps.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -29,19 +31,14 @@ pub fn load(settings: &config::Policy) -> Result<CallingPolicy, String> {
 }
 
 /// When a call that is not sent yet would be; `None` for any other.
-pub fn explain(policy: &CallingPolicy, detail: &CallDetail, now: DateTime<Utc>) -> Option<Hold> {
-    let call = &detail.call;
+pub fn explain(policy: &CallingPolicy, record: &CallRecord, now: DateTime<Utc>) -> Option<Hold> {
+    let call = &record.call;
     if !matches!(call.status.as_str(), "accepted" | "scheduled") {
         return None;
     }
-    let mut request = detail.request.clone();
-    // Masked for people, and no number any more; who calls decides no hold.
-    if let Some(config) = request.pointer_mut("/voice_config").and_then(serde_json::Value::as_object_mut) {
-        config.remove("from_number");
-        config.remove("fallback_configs");
-    }
-    let request: StoredRequest = serde_json::from_value(request).ok()?;
-    Some(policy.explain(queued(&detail.to, &request, call.status_reason.as_deref(), call.scheduled_for), now))
+    let request = StoredRequest::deserialize(&record.request).ok()?;
+    let to = PhoneNumber::from_trusted(call.to_number.clone());
+    Some(policy.explain(queued(&to, &request, call.status_reason.as_deref(), call.scheduled_for), now))
 }
 
 /// The same of a call that would be accepted now.
@@ -52,7 +49,7 @@ pub fn explain_new(policy: &CallingPolicy, call: &NewCall, now: DateTime<Utc>) -
 }
 
 fn queued<'a>(
-    number: &'a crate::call::PhoneNumber,
+    number: &'a PhoneNumber,
     request: &'a StoredRequest,
     reason: Option<&'a str>,
     scheduled_for: Option<DateTime<Utc>>,

@@ -16,8 +16,9 @@ use crate::call::{CallStatus, FieldError};
 use crate::clock;
 use crate::delivery::policy;
 use crate::store::operator::{CallName, Cancelled, SettleAs, Settled};
-use crate::store::read::{Call, CallDetail, CallFilter, Numbers};
+use crate::store::read::{Call, CallFilter, Numbers};
 use crate::store::retry_now::RetriedNow;
+use crate::story::{self, CallDetail};
 
 const MAX_REASON_CHARS: usize = 500;
 /// Each doubles the alternatives that are searched (text or number).
@@ -89,7 +90,8 @@ fn with(object: &Value, key: &str, value: &Value) -> Value {
     object
 }
 
-/// One call with its attempts and its timeline. Phone numbers are masked; an operator sees them whole with `reveal=1`.
+/// One call with its attempts and its whole story in one ordered list. Phone numbers are masked; an operator sees them whole with
+/// `reveal=1`. Secrets are masked always. A request is put together anew from what is stored with the call.
 #[utoipa::path(get, path = "/api/calls/{id}/", operation_id = "show_call", tag = "calls", params(
         ("id" = Uuid, Path),
         ("reveal" = Option<u8>, Query, description = "`1`: phone numbers whole; operators only"),
@@ -112,9 +114,9 @@ pub async fn show(
         tracing::info!(call_id = %id, by = %caller.as_source(), "phone numbers shown");
     }
     let numbers = if reveal { Numbers::Full } else { Numbers::Masked };
-    let mut detail = state.store.call_detail(id, numbers).await?.ok_or_else(|| no_such_call(&id))?;
-    detail.hold = policy::explain(&state.policy, &detail, clock::now());
-    Ok(Json(detail))
+    let record = state.store.call_record(id).await?.ok_or_else(|| no_such_call(&id))?;
+    let hold = policy::explain(&state.policy, &record, clock::now());
+    Ok(Json(story::tell(record, hold, numbers, &state.registry, &state.config)))
 }
 
 /// Body of a cancellation; it may be absent.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Result, Store, StoreError};
-use crate::call::{CallStatus, PhoneNumber, VoiceConfig};
+use crate::call::{CallRequest, CallStatus, PhoneNumber, VoiceConfig};
 use crate::job::{ContentHash, JobKey, Rejection};
 
 /// A call as it is accepted: its row, its thread message, and its name among the jobs.
@@ -69,6 +69,29 @@ pub struct StoredRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
     pub voice_config: VoiceConfig,
+}
+
+impl StoredRequest {
+    /// One attempt's request, complete. `public_url`: where platforms reach the daemon, without a trailing slash.
+    pub fn of_attempt(
+        &self,
+        (call_id, attempt_id): (Uuid, Uuid),
+        platform: &str,
+        to: PhoneNumber,
+        metadata: Map<String, Value>,
+        public_url: Option<&str>,
+    ) -> CallRequest {
+        CallRequest {
+            call_id,
+            attempt_id,
+            to,
+            content: self.content.clone(),
+            lead_name: self.lead_name.clone(),
+            voice_config: self.voice_config.for_platform(platform),
+            metadata,
+            webhook_url: public_url.map(|url| format!("{url}/webhooks/{platform}/{attempt_id}")),
+        }
+    }
 }
 
 /// Who gets the new calls to send.

@@ -7,11 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Result, Store};
-use crate::call::policy::Hold;
-use crate::call::{CallStatus, PhoneNumber, phone};
-
-/// Longest timeline that is shown; its newest lines.
-const MAX_TIMELINE: i64 = 2000;
+use crate::call::{CallStatus, phone};
 
 /// Whether phone numbers are shown whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,49 +119,6 @@ pub struct Attempt {
     pub evidence: Option<Value>,
 }
 
-/// One line of a call's timeline.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub struct TimelineEvent {
-    pub id: i64,
-    pub at: DateTime<Utc>,
-    pub attempt_id: Option<Uuid>,
-    /// `status`, `attempt`, `webhook_received`, `webhook`, `poller`, `reconciler`, `cancel_requested`, `settled`, `contradiction`, …
-    pub kind: String,
-    pub from_status: Option<String>,
-    pub to_status: Option<String>,
-    /// Who did or saw it.
-    pub source: String,
-    #[schema(value_type = Object)]
-    pub detail: Value,
-}
-
-/// A call with everything that belongs to it.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub struct CallDetail {
-    #[serde(flatten)]
-    pub call: Call,
-    pub thread_message_id: Option<Uuid>,
-    /// What is to be said, with the voice configuration as it was at acceptance.
-    #[schema(value_type = Object)]
-    pub request: Value,
-    pub cancel_reason: Option<String>,
-    /// Of a call that is not sent yet: when it would be, and the rule that decides.
-    pub hold: Option<Hold>,
-    /// Never shown: zones and rules go by the whole number.
-    #[serde(skip)]
-    #[schema(ignore)]
-    pub to: PhoneNumber,
-    pub attempts: Vec<Attempt>,
-    /// Oldest first.
-    pub timeline: Vec<TimelineEvent>,
-}
-
-fn show_number(value: Option<&mut Value>, numbers: Numbers) {
-    if let Some(Value::String(number)) = value {
-        *number = shown(number, numbers);
-    }
-}
-
 /// A message exchanged with a lead.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ThreadMessage {
@@ -220,69 +173,6 @@ impl Store {
             conn.done();
             calls.iter_mut().for_each(|call| call.to_number = shown(&call.to_number, numbers));
             Ok(calls)
-        })
-        .await
-    }
-
-    /// One call with its attempts and its timeline, as of one moment.
-    pub async fn call_detail(&self, id: Uuid, numbers: Numbers) -> Result<Option<CallDetail>> {
-        self.unit(async {
-            let mut conn = self.conn().await?;
-            let mut tx = sqlx::Connection::begin_with(&mut *conn, "begin isolation level repeatable read read only").await?;
-            let call = sqlx::query_as!(
-                Call,
-                "select id, source, event_id, status, status_reason, status_detail, status_source, platform, platforms, to_number, lead_id,
-                     user_id, tenant, metadata, not_before, expires_at, scheduled_for, cancel_requested_at, created_at, updated_at, finished_at
-                 from calls where id = $1",
-                id,
-            )
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some(mut call) = call else {
-                tx.commit().await?;
-                conn.done();
-                return Ok(None);
-            };
-            let more = sqlx::query!(
-                r#"select request, cancel_reason, (select t.id from thread_messages t where t.call_id = c.id) as thread_message_id
-                   from calls c where id = $1"#,
-                id,
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-            let mut attempts = sqlx::query_as!(
-                Attempt,
-                "select id, n, because, platform, platform_call_id, state, verdict, reason, detail, http_status, from_number, committed_at,
-                     answered_at, started_at, ended_at, duration_seconds, cost_amount, cost_currency, cost_source, answered_by, ended_by,
-                     recording_url, transcript, summary, disposition, error_message, raw_status, evidence
-                 from call_attempts where call_id = $1 order by n",
-                id,
-            )
-            .fetch_all(&mut *tx)
-            .await?;
-            let mut timeline = sqlx::query_as!(
-                TimelineEvent,
-                "select id, at, attempt_id, kind, from_status, to_status, source, detail from call_events where call_id = $1 order by id desc limit $2",
-                id,
-                MAX_TIMELINE,
-            )
-            .fetch_all(&mut *tx)
-            .await?;
-            tx.commit().await?;
-            conn.done();
-            timeline.reverse();
-            let to = PhoneNumber::from_trusted(call.to_number.clone());
-            call.to_number = shown(&call.to_number, numbers);
-            for attempt in &mut attempts {
-                attempt.from_number = attempt.from_number.as_deref().map(|number| shown(number, numbers));
-            }
-            let mut request = more.request;
-            show_number(request.pointer_mut("/voice_config/from_number"), numbers);
-            if let Some(Value::Object(fallbacks)) = request.pointer_mut("/voice_config/fallback_configs") {
-                fallbacks.values_mut().for_each(|config| show_number(config.get_mut("from_number"), numbers));
-            }
-            let (thread_message_id, cancel_reason) = (more.thread_message_id, more.cancel_reason);
-            Ok(Some(CallDetail { call, thread_message_id, request, cancel_reason, hold: None, to, attempts, timeline }))
         })
         .await
     }

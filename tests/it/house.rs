@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["config", "telemetry", "clock", "retry", "lifecycle", "text", "egress", "health", "fault"],
     &["call", "job", "audio", "session"],
     &["queue", "store", "platforms", "speech"],
-    &["processors", "delivery", "webhooks", "reconcile", "poller", "outcomes", "realtime", "analytics"],
+    &["processors", "delivery", "webhooks", "reconcile", "poller", "outcomes", "realtime", "analytics", "story"],
     &["http", "sim", "dev"],
     &["app", "cli", "main"],
 ];
