@@ -3,6 +3,7 @@
 //! Start order: Postgres is watched, not waited for; queues are resolved; then receiving begins as soon as Postgres is
 //! well. Stop order: receiving, sends under way, answers recorded, leases given back, connections closed.
 
+mod counters;
 mod receiving;
 mod systemd;
 mod watch;
@@ -65,6 +66,7 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
     let store =
         Store::new(&config.database).map_err(Failure::BadConfiguration)?.with_prices(price::prices(&config.costs));
     let registry = Arc::new(PlatformRegistry::from_config(&config));
+    counters::start(&config, &registry);
     // The port is ours before anything else happens, so that one in use is told at once.
     let listener = match given.listener {
         Some(listener) => listener,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Failure, watch};
+use super::{Failure, counters, watch};
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::Dispatcher;
@@ -42,6 +42,7 @@ pub(super) async fn start(
     let start = {
         let (sqs, health, lifecycle) = (sqs.clone(), health.clone(), lifecycle.clone());
         move |queues: Vec<QueueInfo>| {
+            counters::of_queues(&queues.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>());
             let consumer = Consumer::start(&sqs, queues, &backlog, handler, gate, &options, &lifecycle);
             watch::queues(consumer, &health, &lifecycle);
         }

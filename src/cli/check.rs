@@ -16,8 +16,9 @@ use crate::call::{CallStatus, FieldError, VoiceConfig};
 use crate::clock;
 use crate::config::{Config, Secret};
 use crate::delivery::{Admission, VoiceDelivery, policy};
-use crate::job::{self, Job, JobKind, VoiceConfigRef};
+use crate::job::{self, CallData, Job, JobKind, VoiceConfigRef};
 use crate::platforms::{Encoding, PlatformRegistry, RequestPreview};
+use crate::store::accept::NewCall;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -29,7 +30,7 @@ Examples:
   voxd check --config voxd.toml         the same with a file laid over the defaults
 
 Calls nobody and needs no API key. Attempt and call ids are zeros here; each attempt gets its own.
-Exits with 1 when an event would be refused.";
+Exits with 1 when an event would be refused, or one of its fallback platforms would refuse it.";
 
 /// Validates job events and prints the exact request each would send; or shows the settings
 #[derive(Args)]
@@ -73,6 +74,20 @@ struct Finding {
     problems: Vec<FieldError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<Request>,
+    /// What each further platform would get, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fallbacks: Vec<Fallback>,
+}
+
+/// What a fallback platform would get.
+#[derive(Debug, Serialize)]
+struct Fallback {
+    platform: String,
+    /// Pointers are into the fallback's own configuration, or into the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<FieldError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<Request>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,16 +118,26 @@ impl Check {
         let findings: Vec<Finding> = events.iter().map(|event| find(event, &voice, &named)).collect();
         self.report(&findings)?;
         for platform in &without_key {
-            if findings
-                .iter()
-                .any(|finding| finding.request.as_ref().is_some_and(|request| request.platform == *platform))
-            {
+            let requests = findings.iter().flat_map(|finding| {
+                finding.request.iter().chain(finding.fallbacks.iter().filter_map(|fallback| fallback.request.as_ref()))
+            });
+            if requests.into_iter().any(|request| request.platform == *platform) {
                 eprintln!("note: {platform} has no API key here; a daemon without it refuses jobs that name it");
             }
         }
-        match findings.iter().filter(|finding| !finding.ok).count() {
-            0 => Ok(()),
-            bad => Err(CommandError::Failed(format!("{bad} of {} events would be refused", findings.len()))),
+        let refused = findings.iter().filter(|finding| !finding.ok).count();
+        let refuses = |finding: &&Finding| finding.fallbacks.iter().any(|fallback| fallback.request.is_none());
+        let by_a_fallback = findings.iter().filter(refuses).count();
+        let all = findings.len();
+        match (refused, by_a_fallback) {
+            (0, 0) => Ok(()),
+            (0, some) => {
+                Err(CommandError::Failed(format!("{some} of {all} events would be refused by a fallback platform")))
+            }
+            (bad, 0) => Err(CommandError::Failed(format!("{bad} of {all} events would be refused"))),
+            (bad, some) => Err(CommandError::Failed(format!(
+                "{bad} of {all} events would be refused, and {some} by a fallback platform"
+            ))),
         }
     }
 
@@ -184,6 +209,7 @@ fn find(event: &Event, voice: &VoiceDelivery, named: &BTreeMap<String, VoiceConf
         hold: None,
         problems: Vec::new(),
         request: None,
+        fallbacks: Vec::new(),
     };
     match job::parse(event.text.as_bytes()) {
         Ok(job) => {
@@ -227,25 +253,34 @@ fn find_call(finding: &mut Finding, job: &Job, voice: &VoiceDelivery, named: &BT
     finding.detail = call.status_detail.clone();
     finding.ok = !matches!(call.status, CallStatus::Rejected | CallStatus::Expired);
     finding.hold = policy::explain_new(voice.policy(), &call, now);
-    let to = data.lead.phone_number.clone();
-    let metadata = data.metadata.clone();
-    let request = voice.call_request(&call.request, Uuid::nil(), Uuid::nil(), &call.platform, to, metadata);
-    match (voice.payload(&call.platform, &request), voice.registry().get(&call.platform)) {
-        (Ok(payload), Ok(platform)) if finding.ok => {
-            let form = match payload.encoding {
-                Encoding::Json => None,
-                Encoding::Form => Some(String::from_utf8_lossy(&payload.encode().0).into_owned()),
-            };
-            finding.request = Some(Request {
-                platform: call.platform.clone(),
-                preview: platform.preview(&payload),
-                body: Value::Object(payload.fields),
-                form,
-            });
-        }
-        (Err(problems), _) if !finding.ok => finding.problems = problems,
+    match request(voice, &call, data, &call.platform) {
+        Ok(request) if finding.ok => finding.request = Some(request),
+        Err(problems) if !finding.ok => finding.problems = problems,
         _ => {}
     }
+    if finding.ok {
+        let of = |platform: &String| match request(voice, &call, data, platform) {
+            Ok(request) => Fallback { platform: platform.clone(), problems: Vec::new(), request: Some(request) },
+            Err(problems) => Fallback { platform: platform.clone(), problems, request: None },
+        };
+        finding.fallbacks = call.request.voice_config.fallback_platforms.iter().map(of).collect();
+    }
+}
+
+/// What `platform` would get.
+fn request(voice: &VoiceDelivery, call: &NewCall, data: &CallData, platform: &str) -> Result<Request, Vec<FieldError>> {
+    let (to, metadata) = (data.lead.phone_number.clone(), data.metadata.clone());
+    let request = voice.call_request(&call.request, Uuid::nil(), Uuid::nil(), platform, to, metadata);
+    let payload = voice.payload(platform, &request)?;
+    let preview = match voice.registry().get(platform) {
+        Ok(platform) => platform.preview(&payload),
+        Err(unavailable) => return Err(vec![FieldError::new("/platform", unavailable.to_string())]),
+    };
+    let form = match payload.encoding {
+        Encoding::Json => None,
+        Encoding::Form => Some(String::from_utf8_lossy(&payload.encode().0).into_owned()),
+    };
+    Ok(Request { platform: platform.to_owned(), preview, body: Value::Object(payload.fields), form })
 }
 
 fn text(finding: &Finding, paint: Paint) -> String {
@@ -265,15 +300,27 @@ fn text(finding: &Finding, paint: Paint) -> String {
     }
     lines.extend(finding.problems.iter().map(|problem| format!("  at {}", paint.bold(&problem.to_string()))));
     if let Some(request) = &finding.request {
-        lines.push(format!("  {} {}", request.preview.method, request.preview.url));
-        lines.extend(request.preview.headers.iter().map(|(name, value)| format!("  {name}: {value}")));
-        lines.push(String::new());
-        let body = request.form.clone().or_else(|| serde_json::to_string_pretty(&request.body).ok());
-        lines.extend(body.unwrap_or_default().lines().map(|line| format!("  {line}")));
+        lines.extend(request_lines(request));
     } else if finding.ok {
         lines.push(format!("  {} (makes no request by itself)", finding.event_type.unwrap_or_default()));
     }
+    for fallback in &finding.fallbacks {
+        lines.push(String::new());
+        let refuses = if fallback.request.is_none() { paint.bad(", which would refuse it") } else { String::new() };
+        lines.push(format!("  {} {}{refuses}", paint.bold("then, on refusal or proven non-send:"), fallback.platform));
+        lines.extend(fallback.problems.iter().map(|problem| format!("  at {}", paint.bold(&problem.to_string()))));
+        lines.extend(fallback.request.iter().flat_map(request_lines));
+    }
     lines.join("\n")
+}
+
+fn request_lines(request: &Request) -> Vec<String> {
+    let mut lines = vec![format!("  {} {}", request.preview.method, request.preview.url)];
+    lines.extend(request.preview.headers.iter().map(|(name, value)| format!("  {name}: {value}")));
+    lines.push(String::new());
+    let body = request.form.clone().or_else(|| serde_json::to_string_pretty(&request.body).ok());
+    lines.extend(body.unwrap_or_default().lines().map(|line| format!("  {line}")));
+    lines
 }
 
 fn show_settings(context: &Context, json: bool) -> Result<(), CommandError> {

@@ -239,6 +239,11 @@ fn intent(candidate: &Candidate, platform: &str, voice: &VoiceDelivery) -> Inten
         attempt_id: candidate.attempt_id,
         platform: platform.to_owned(),
         number_caps: voice.number_caps(&call.to),
-        from_number: call.request.voice_config.from_number.as_ref().map(|number| number.as_e164().to_owned()),
+        from_number: call
+            .request
+            .voice_config
+            .for_platform(platform)
+            .from_number
+            .map(|number| number.as_e164().to_owned()),
     }
 }

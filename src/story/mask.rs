@@ -65,9 +65,9 @@ impl Mask {
         match value {
             Value::String(text) => *text = self.text(&self.address(text)),
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Value::Object(map) => map.iter_mut().for_each(|(key, item)| {
-                if holds_secrets(key) { hide(item) } else { self.value(item) }
-            }),
+            Value::Object(map) => {
+                map.iter_mut().for_each(|(key, item)| if holds_secrets(key) { hide(item) } else { self.value(item) })
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -228,7 +228,10 @@ mod tests {
     fn an_address_shows_where_and_not_how_to_get_in() {
         let mask = mask(Numbers::Masked);
         for (address, shown) in [
-            ("https://ada:pw@x.example/a/b?tenant=7&key=z#rc=2", "https://x.example/a/b?tenant=[secret]&key=[secret]#rc=2"),
+            (
+                "https://ada:pw@x.example/a/b?tenant=7&key=z#rc=2",
+                "https://x.example/a/b?tenant=[secret]&key=[secret]#rc=2",
+            ),
             ("https://hooks.example/services/T0/XXXXyyyyZZZZ00001111", "https://hooks.example/services/T0/[secret]"),
             ("https://x.example/a", "https://x.example/a"),
             ("outcomes", "outcomes"),

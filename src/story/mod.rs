@@ -103,9 +103,13 @@ fn mask_for(record: &CallRecord, numbers: Numbers, config: &Config) -> Mask {
 fn mask_attempt(attempt: &mut Attempt, mask: &Mask) {
     attempt.from_number = attempt.from_number.as_deref().map(|number| mask.number(number));
     attempt.because = mask.text(&attempt.because);
-    for text in
-        [&mut attempt.reason, &mut attempt.detail, &mut attempt.summary, &mut attempt.error_message, &mut attempt.raw_status]
-    {
+    for text in [
+        &mut attempt.reason,
+        &mut attempt.detail,
+        &mut attempt.summary,
+        &mut attempt.error_message,
+        &mut attempt.raw_status,
+    ] {
         mask.some(text);
     }
     for value in [&mut attempt.transcript, &mut attempt.evidence].into_iter().flatten() {

@@ -177,28 +177,75 @@ mod tests {
             text("status", Some("scheduled"), &json!({ "reason": "retry", "detail": "attempt 1 ended as busy" })),
             text("attempt", None, &json!({ "n": 2, "because": "retry: attempt 1 ended as busy", "platform": "vapi" })),
             text("request", None, &json!({ "rebuilt": true, "method": "POST", "url": "https://api.vapi.ai/call" })),
-            text("request", None, &json!({ "rebuilt": false, "problem": "vapi is off", "platform": "vapi", "reached_the_platform": false })),
-            text("answer", None, &json!({ "n": 1, "http_status": 200, "verdict": "placed", "platform_call_id": "c-1" })),
-            text("answer", None, &json!({ "n": 1, "http_status": null, "verdict": "in_doubt", "reason": "timeout", "detail": "no answer within 30s" })),
-            text("webhook_received", None, &json!({
-                "platform": "vapi", "verified_by": "hmac", "applied_at": "2026-01-02T03:04:05Z",
-                "said": [{ "state": "completed", "raw_status": "ended", "facts": ["cost", "duration_seconds"] }],
-            })),
-            text("webhook_received", None, &json!({ "platform": "vapi", "verified_by": "hmac", "said": [{ "facts": ["cost"] }] })),
-            text("outcome", None, &json!({
-                "status": "completed", "attempts": 2, "duration_seconds": 42, "cost_amount": "0.12", "cost_currency": "USD",
-                "cost_source": "reported", "answered_by": "human",
-            })),
-            text("notification", None, &json!({
-                "type": "voice.call.finished", "status": "completed", "destination": "queue", "address": "outcomes", "attempts": 1,
-                "delivered_at": "2026-01-02T03:04:05Z",
-            })),
-            text("notification", None, &json!({
-                "type": "voice.call.finished", "destination": "url", "address": "https://x.example/", "attempts": 12,
-                "abandoned_at": "2026-01-02T03:04:05Z", "last_error": "500",
-            })),
+            text(
+                "request",
+                None,
+                &json!({ "rebuilt": false, "problem": "vapi is off", "platform": "vapi", "reached_the_platform": false }),
+            ),
+            text(
+                "answer",
+                None,
+                &json!({ "n": 1, "http_status": 200, "verdict": "placed", "platform_call_id": "c-1" }),
+            ),
+            text(
+                "answer",
+                None,
+                &json!({ "n": 1, "http_status": null, "verdict": "in_doubt", "reason": "timeout", "detail": "no answer within 30s" }),
+            ),
+            text(
+                "webhook_received",
+                None,
+                &json!({
+                    "platform": "vapi", "verified_by": "hmac", "applied_at": "2026-01-02T03:04:05Z",
+                    "said": [{ "state": "completed", "raw_status": "ended", "facts": ["cost", "duration_seconds"] }],
+                }),
+            ),
+            text(
+                "webhook_received",
+                None,
+                &json!({ "platform": "vapi", "verified_by": "hmac", "said": [{ "facts": ["cost"] }] }),
+            ),
+            text(
+                "outcome",
+                None,
+                &json!({
+                    "status": "completed", "attempts": 2, "duration_seconds": 42, "cost_amount": "0.12", "cost_currency": "USD",
+                    "cost_source": "reported", "answered_by": "human",
+                }),
+            ),
+            text(
+                "notification",
+                None,
+                &json!({
+                    "type": "voice.call.finished", "status": "completed", "destination": "queue", "address": "outcomes", "attempts": 1,
+                    "delivered_at": "2026-01-02T03:04:05Z",
+                }),
+            ),
+            text(
+                "notification",
+                None,
+                &json!({
+                    "type": "voice.call.finished", "destination": "url", "address": "https://x.example/", "attempts": 12,
+                    "abandoned_at": "2026-01-02T03:04:05Z", "last_error": "500",
+                }),
+            ),
             text("suppression", None, &json!({ "action": "added", "source": "api", "because": "asked by mail" })),
         ];
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        job crm/lead-42 asks for a call
+        accepted
+        scheduled: retry, attempt 1 ended as busy
+        attempt 2 at vapi: right to send committed, because retry: attempt 1 ended as busy
+        POST https://api.vapi.ai/call
+        request to vapi (not shown: vapi is off), which did not reach it
+        answered 200: placed as c-1
+        no answer: in doubt (timeout): no answer within 30s
+        signed webhook stored, says ended (cost, duration_seconds)
+        signed webhook stored, says cost, not applied yet
+        ended as completed: 2 attempts, 42 s, 0.12 USD reported, answered by human
+        voice.call.finished (completed) to outcomes: delivered in 1 try
+        voice.call.finished to https://x.example/: GIVEN UP after 12 tries: 500
+        number put on the do-not-call list: asked by mail
+        ");
     }
 }

@@ -54,6 +54,22 @@ impl<const N: usize> Counter<N> {
 }
 
 impl<const N: usize> Counter<N> {
+    /// Shows every combination of these values at zero, so that its first increase is seen as one. Counts nothing.
+    pub fn start(&self, values: [&[&str]; N]) {
+        let combinations = values.iter().map(|values| values.len()).product();
+        for n in 0..combinations {
+            let mut rest = n;
+            self.add(
+                values.map(|values| {
+                    let value = values[rest % values.len()];
+                    rest /= values.len();
+                    value
+                }),
+                0,
+            );
+        }
+    }
+
     /// A counter that is kept elsewhere stands at `n` now; never goes back.
     pub fn raise_to(&self, labels: [&str; N], n: u64) {
         let key = self.0.key(labels);

@@ -145,3 +145,27 @@ async fn a_refusal_and_a_proven_non_send_fall_back_and_a_doubt_never_does() {
     }
     assert!(world.sims().all(|sim| sim.journal().creates_by_attempt().values().all(|&count| count == 1)));
 }
+
+#[tokio::test]
+async fn a_fallback_platform_calls_from_its_own_number_and_the_ledger_says_so() {
+    let world = World::with(WorldOptions { platforms: vec!["retell"], ..WorldOptions::default() }).await;
+    let _daemon = world.daemon().await;
+    let (to, first, own) = (number(0, "0100"), "+12125550100", "+14155550100");
+    world.bland.set_script(&to, Script::answering(Answer::PaymentRequired));
+    let mut event = call_event("moved", &to);
+    let config = &mut event["data"]["voice_config"];
+    config["from_number"] = json!(first);
+    config["fallback_platforms"] = json!(["retell"]);
+    config["fallback_configs"] = json!({
+        "retell": { "from_number": own, "language": "en-US", "platform_config": { "override_agent_id": "agent_simulated" } },
+    });
+    world.enqueue(&event).await;
+    world.until_status("moved", "completed").await;
+    let numbers: Vec<(String, Option<String>)> = sqlx::query_as(
+        "select a.platform, a.from_number from call_attempts a join calls c on c.id = a.call_id where c.event_id = 'moved' order by a.n",
+    )
+    .fetch_all(&world.db)
+    .await
+    .expect("attempts");
+    assert_eq!(numbers, [("bland_ai".to_owned(), Some(first.to_owned())), ("retell".to_owned(), Some(own.to_owned()))]);
+}

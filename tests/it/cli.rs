@@ -182,6 +182,49 @@ async fn check_names_what_would_be_refused_and_exits_with_1() {
 }
 
 #[tokio::test]
+async fn check_shows_what_each_fallback_platform_would_get() {
+    let mut event: Value = serde_json::from_str(EVENT).unwrap();
+    let config = &mut event["data"]["voice_config"];
+    config["fallback_platforms"] = json!(["retell", "vapi"]);
+    config["fallback_configs"] = json!({
+        "retell": { "from_number": "+14155550100" },
+        "vapi": { "platform_config": { "assistantId": "a", "phoneNumberId": "p", "temprature": 1 } },
+    });
+    let ran = voxd_with(&[], &["check", "-", "--json"], &event.to_string()).await;
+    assert_eq!(ran.code, FAILED);
+    assert!(ran.err.contains("1 of 1 events would be refused by a fallback platform"), "{}", ran.err);
+    let finding = serde_json::from_str::<Value>(&ran.out).unwrap().get(0).unwrap().clone();
+    assert_eq!((&finding["ok"], &finding["request"]["platform"]), (&json!(true), &json!("bland_ai")));
+    let fallbacks = finding["fallbacks"].as_array().unwrap();
+    assert_eq!(fallbacks.len(), 2, "{finding}");
+    let retell = &fallbacks[0]["request"];
+    assert_eq!((&fallbacks[0]["platform"], &retell["body"]["from_number"]), (&json!("retell"), &json!("+14155550100")));
+    assert!(retell["url"].as_str().unwrap().ends_with("/v2/create-phone-call"), "{retell}");
+    assert!(fallbacks[1].get("request").is_none());
+    let problem = &fallbacks[1]["problems"][0];
+    assert!(problem["pointer"].as_str().unwrap().ends_with("/temprature"), "{problem}");
+
+    event["data"]["voice_config"]["fallback_configs"]["vapi"]["platform_config"]
+        .as_object_mut()
+        .unwrap()
+        .remove("temprature");
+    let ran = voxd_with(&[], &["check", "-"], &event.to_string()).await;
+    assert_eq!(ran.code, OK, "{}", ran.err);
+    for wanted in [
+        "https://api.bland.ai/v1/calls",
+        "proven non-send: retell",
+        "/v2/create-phone-call",
+        "proven non-send: vapi",
+        "https://api.vapi.ai/call",
+    ] {
+        assert!(ran.out.contains(wanted), "{wanted} in\n{}", ran.out);
+    }
+    for platform in ["bland_ai", "retell", "vapi"] {
+        assert!(ran.err.contains(&format!("note: {platform} has no API key here")), "{}", ran.err);
+    }
+}
+
+#[tokio::test]
 async fn check_takes_named_configurations_from_a_file() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     write!(file, r#"{{"reminder":{{"platform":"bland_ai","voice_id":"june"}}}}"#).unwrap();

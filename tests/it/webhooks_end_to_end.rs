@@ -24,7 +24,7 @@ async fn post(daemon: &Daemon, body: Vec<u8>, signature: Option<&str>) -> Reply 
     reply(request.body(body)).await
 }
 
-async fn post_signed(daemon: &Daemon, body: impl ToString) -> u16 {
+pub async fn post_signed(daemon: &Daemon, body: impl ToString) -> u16 {
     let body = body.to_string().into_bytes();
     let signature = signature(&body);
     post(daemon, body, Some(&signature)).await.status

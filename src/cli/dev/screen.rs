@@ -68,7 +68,10 @@ impl Screen {
         };
         let clock = self.paint.dim(&line.at.format("%H:%M:%S%.3f").to_string());
         let who: String = line.who.chars().take(24).collect();
-        self.line(&format!("{clock}  {who:<24}  {}", shortened(&timeline::text(&shown, timeline::BY_WIDTH, self.paint))));
+        self.line(&format!(
+            "{clock}  {who:<24}  {}",
+            shortened(&timeline::text(&shown, timeline::BY_WIDTH, self.paint))
+        ));
     }
 
     pub fn results(&self, results: &[(&str, &str)]) {
