@@ -10,7 +10,8 @@ use super::{AudioError, wav};
 pub struct Encoder {
     format: AudioFormat,
     resampler: Resampler,
-    opus: Option<OpusWriter>,
+    /// Boxed: a hundred kilobytes in a future are more than a thread's stack stands.
+    opus: Option<Box<OpusWriter>>,
     samples: Vec<i16>,
     /// Of a WAV, still to be written.
     header: Option<Vec<u8>>,
@@ -50,7 +51,7 @@ impl Encoder {
             Encoding::Opus if format.channels != 1 => {
                 return Err(AudioError::Format("Opus is written with 1 channel".into()));
             }
-            Encoding::Opus => Some(OpusWriter::new(format.rate_hz, live)?),
+            Encoding::Opus => Some(Box::new(OpusWriter::new(format.rate_hz, live)?)),
             _ => None,
         };
         let resampler = Resampler::new(from_hz, format.rate_hz)?;

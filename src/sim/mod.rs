@@ -3,6 +3,7 @@
 
 pub mod bland;
 pub mod elevenlabs;
+pub mod google;
 pub mod platform;
 pub mod retell;
 pub mod sqs;

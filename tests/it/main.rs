@@ -12,6 +12,7 @@ mod dev_postgres;
 mod elevenlabs;
 mod example_platform;
 mod faults;
+mod google_sim;
 mod harness;
 mod house;
 mod http_api;
