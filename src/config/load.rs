@@ -25,6 +25,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("GOOGLE_CLOUD_PROJECT", "speech.google.project"),
     ("GOOGLE_APPLICATION_CREDENTIALS", "speech.google.credentials_file"),
     ("GOOGLE_CLOUD_QUOTA_PROJECT", "speech.google.quota_project"),
+    ("OPENAI_API_KEY", "speech.openai.api_key"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
 ];
 

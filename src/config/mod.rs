@@ -6,6 +6,7 @@
 mod costs;
 pub mod duration;
 mod load;
+mod openai;
 mod secret;
 mod sessions;
 mod speech;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use costs::{BilledBy, Budgets, Costs, is_currency, parse_amount};
 pub use load::{ConfigError, DEFAULTS, Environment, Setting};
+pub use openai::{Detection, OpenAi, SoundFormat, TranscriptFormat};
 pub use secret::{Secret, webhook_signing_key};
 pub use sessions::Sessions;
 pub use speech::{Authorize, GoogleSpeech, Speech, endpoint_of};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::costs::{currency_problem, decimal, is_currency};
-use super::duration;
+use super::{OpenAi, duration};
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +19,7 @@ pub struct Speech {
     /// BCP 47.
     pub language: String,
     pub google: GoogleSpeech,
+    pub openai: OpenAi,
 }
 
 /// Google Cloud Speech-to-Text v2 and Text-to-Speech v1.
@@ -111,7 +112,8 @@ impl Speech {
         if self.language.is_empty() {
             return Some(("language".into(), "is empty, expected a BCP 47 language such as en-US".into()));
         }
-        self.google.problem().map(|(key, problem)| (format!("google.{key}"), problem))
+        let google = self.google.problem().map(|(key, problem)| (format!("google.{key}"), problem));
+        google.or_else(|| self.openai.problem().map(|(key, problem)| (format!("openai.{key}"), problem)))
     }
 }
 

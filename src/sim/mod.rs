@@ -4,6 +4,7 @@
 pub mod bland;
 pub mod elevenlabs;
 pub mod google;
+pub mod openai;
 pub mod platform;
 pub mod retell;
 pub mod sqs;

@@ -18,7 +18,7 @@ pub struct Engines {
 pub type Constructor = fn(&Config, &Lifecycle) -> Result<Engines, String>;
 
 /// One line per engine: a name and how to make it.
-pub const REGISTERED: &[(&str, Constructor)] = &[];
+pub const REGISTERED: &[(&str, Constructor)] = &[(super::openai::NAME, super::openai::from_config)];
 
 /// The engine in use, or why there is none. Cheap to clone.
 #[derive(Clone)]

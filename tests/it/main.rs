@@ -21,6 +21,7 @@ mod ledger;
 mod looks;
 mod main_job;
 mod observability;
+mod openai_engine;
 mod ordering;
 mod outcomes;
 mod outcomes_end_to_end;
