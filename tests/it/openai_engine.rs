@@ -10,7 +10,7 @@ use voxd::sim::openai::{Asked, Fault, OpenAiOptions, OpenAiSim};
 use voxd::sim::tones::{self, ToneDecoder};
 use voxd::speech::openai::OpenAi;
 use voxd::speech::{
-    Heard, Phrase, RecognitionConfig, Recognition, SpeechError, SpeechErrorKind, SpeechToText, SynthesisRequest,
+    Heard, Phrase, Recognition, RecognitionConfig, SpeechError, SpeechErrorKind, SpeechToText, SynthesisRequest,
     TextToSpeech, Usage, Utterance,
 };
 
@@ -33,9 +33,8 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sim = OpenAiSim::start(listener, OpenAiOptions::default()).unwrap();
         let mut pairs = sim.environment();
-        pairs.extend(
-            settings.iter().map(|(name, value)| (format!("VOXD_SPEECH__OPENAI__{name}"), (*value).to_owned())),
-        );
+        pairs
+            .extend(settings.iter().map(|(name, value)| (format!("VOXD_SPEECH__OPENAI__{name}"), (*value).to_owned())));
         // The last of a name counts.
         let environment = Environment::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let config = Config::load(None, &environment).unwrap();
@@ -76,7 +75,14 @@ fn config(rate_hz: u32) -> RecognitionConfig {
 }
 
 fn request(text: &str, rate_hz: u32) -> SynthesisRequest {
-    SynthesisRequest { text: text.into(), ssml: false, language: "en-US".into(), voice: None, speaking_rate: 1.0, rate_hz }
+    SynthesisRequest {
+        text: text.into(),
+        ssml: false,
+        language: "en-US".into(),
+        voice: None,
+        speaking_rate: 1.0,
+        rate_hz,
+    }
 }
 
 fn text_of(utterances: &[Utterance]) -> String {
@@ -141,10 +147,10 @@ async fn live_speech_is_heard_word_for_word_and_silence_is_not_sent() {
 
     let finals = finals(&heard);
     assert_eq!(finals.iter().map(|said| said.text.as_str()).collect::<Vec<_>>(), [first, second]);
-    assert_eq!(finals.iter().map(|said| (said.number, said.revision, said.is_final)).collect::<Vec<_>>(), [
-        (0, 0, true),
-        (1, 0, true)
-    ]);
+    assert_eq!(
+        finals.iter().map(|said| (said.number, said.revision, said.is_final)).collect::<Vec<_>>(),
+        [(0, 0, true), (1, 0, true)]
+    );
     assert!(near(finals[0].start, 2000) && near(finals[0].end, 2000 + one_ms), "{:?}", finals[0]);
     let start = 2000 + one_ms + 1500;
     assert!(near(finals[1].start, start) && near(finals[1].end, start + two_ms), "{:?}", finals[1]);
@@ -164,7 +170,12 @@ async fn live_speech_is_heard_word_for_word_and_silence_is_not_sent() {
         .filter(|kind| *kind != "text")
         .collect();
     assert_eq!(kinds, ["started", "stopped", "started", "stopped", "ended"]);
-    let asked: f64 = stage.sim.asked().iter().map(|asked| if let Asked::Heard { seconds, .. } = asked { *seconds } else { 0.0 }).sum();
+    let asked: f64 = stage
+        .sim
+        .asked()
+        .iter()
+        .map(|asked| if let Asked::Heard { seconds, .. } = asked { *seconds } else { 0.0 })
+        .sum();
     let spoken = (one_ms + two_ms) as f64 / 1000.0;
     assert!(asked > spoken && asked < spoken + 1.5, "{asked} s went out of {spoken} s of speech");
 }
@@ -195,7 +206,7 @@ async fn any_rate_is_heard_and_a_pause_ends_what_is_being_said() {
 
 #[tokio::test]
 async fn speech_without_a_pause_is_cut_between_words() {
-    let stage = Stage::with(&[("MAX_UTTERANCE", "4s")]).await;
+    let stage = Stage::with(&[("MAX_UTTERANCE", "2s")]).await;
     let text = "one two three four five six seven eight nine ten eleven twelve";
     let heard = listen(stage.engine.listen(config(tones::RATE_HZ)), vec![tones::encode(text), silence(1000)]).await;
     let finals = finals(&heard);

@@ -23,7 +23,8 @@ pub(super) fn parts(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Part>, Stri
         .ok_or("Content-Type is not multipart/form-data with a boundary")?;
     let opening = format!("--{boundary}");
     let delimiter = format!("\r\n--{boundary}");
-    let mut at = body.starts_with(opening.as_bytes()).then_some(opening.len()).ok_or("the form has no first boundary")?;
+    let mut at =
+        body.starts_with(opening.as_bytes()).then_some(opening.len()).ok_or("the form has no first boundary")?;
     let mut parts = Vec::new();
     loop {
         match body.get(at..at + 2) {

@@ -93,7 +93,9 @@ fn read(parts: &[Part]) -> Result<Wanted, Refusal> {
         return Err(Refusal::bad("timestamp_granularities", format!("Invalid value: '{other}'.")));
     }
     let language = text("language")?;
-    if let Some(other) = language.as_ref().filter(|code| code.len() != 2 || !code.bytes().all(|b| b.is_ascii_lowercase())) {
+    if let Some(other) =
+        language.as_ref().filter(|code| code.len() != 2 || !code.bytes().all(|b| b.is_ascii_lowercase()))
+    {
         return Err(Refusal::bad("language", format!("Invalid language '{other}'. Language must be in ISO-639-1.")));
     }
     if let Some(temperature) = text("temperature")?

@@ -12,6 +12,7 @@ mod say;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -19,17 +20,19 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::clock;
 use crate::lifecycle::Lifecycle;
 
 /// OpenAI's own limit on a recording.
 pub const MAX_FILE_BYTES: usize = 25 * 1024 * 1024;
 /// Beside the file.
 const FORM_BYTES: usize = 64 * 1024;
+const CUT_OFF_AFTER: Duration = Duration::from_millis(20);
 pub const MAX_INPUT_CHARS: usize = 4096;
 pub const STT_MODELS: &[&str] = &["whisper-1"];
 pub const TTS_MODELS: &[&str] = &["tts-1"];
@@ -70,8 +73,18 @@ pub enum Fault {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     /// `text`: what its tones say. `spoiled`: by a fault.
-    Heard { seconds: f64, text: String, language: Option<String>, prompt: Option<String>, spoiled: bool },
-    Said { input: String, voice: String, speed: f64 },
+    Heard {
+        seconds: f64,
+        text: String,
+        language: Option<String>,
+        prompt: Option<String>,
+        spoiled: bool,
+    },
+    Said {
+        input: String,
+        voice: String,
+        speed: f64,
+    },
 }
 
 #[derive(Clone)]
@@ -145,7 +158,7 @@ impl OpenAiSim {
     }
 
     pub async fn stop(self) {
-        self.lifecycle.drain(std::time::Duration::from_secs(1)).await;
+        self.lifecycle.drain(Duration::from_secs(1)).await;
     }
 }
 
@@ -190,7 +203,8 @@ impl IntoResponse for Refusal {
             500.. => "server_error",
             _ => "invalid_request_error",
         };
-        let error = json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } });
+        let error =
+            json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": self.code } });
         (self.status, axum::Json(error)).into_response()
     }
 }
@@ -240,14 +254,20 @@ async fn spoil(fault: Fault, response: Response) -> Response {
             let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
             let half = whole.slice(..whole.len() / 2);
             head.headers.remove(header::CONTENT_LENGTH);
-            let broken = stream::iter([Ok(half), Err(io::Error::other("cut off by order"))]);
+            // What was sent before goes out while nothing more is there.
+            let end = stream::once(async {
+                clock::sleep(CUT_OFF_AFTER).await;
+                Err(io::Error::other("cut off by order"))
+            });
+            let broken = stream::iter([Ok(half)]).chain(end);
             Response::from_parts(head, Body::from_stream(broken))
         }
         Fault::Garbage => axum::response::Html("<html><body>Welcome to nginx!</body></html>").into_response(),
         Fault::Endless => {
             let kind = response.headers().get(header::CONTENT_TYPE).cloned();
             let piece = Bytes::from(vec![b' '; 64 * 1024]);
-            let mut endless = Body::from_stream(stream::repeat_with(move || Ok::<_, io::Error>(piece.clone()))).into_response();
+            let mut endless =
+                Body::from_stream(stream::repeat_with(move || Ok::<_, io::Error>(piece.clone()))).into_response();
             endless.headers_mut().extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
             endless
         }

@@ -79,14 +79,16 @@ fn check(headers: &HeaderMap, body: &[u8]) -> Result<Wanted, Refusal> {
 }
 
 fn spoken(wanted: &Wanted) -> Result<(&'static str, Vec<u8>), Refusal> {
-    let failed = |problem: crate::audio::AudioError| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, problem.to_string());
+    let failed =
+        |problem: crate::audio::AudioError| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, problem.to_string());
     let (kind, encoding) = match wanted.response_format.as_str() {
         "pcm" => ("audio/pcm", Encoding::Pcm16),
         "wav" => ("audio/wav", Encoding::Wav),
         other => return Err(Refusal::bad("response_format", format!("'{other}' is not simulated, pcm and wav are."))),
     };
-    let mut encoder =
-        AudioFormat::new(encoding, RATE_HZ, 1).and_then(|format| Encoder::new(tones::RATE_HZ, format)).map_err(failed)?;
+    let mut encoder = AudioFormat::new(encoding, RATE_HZ, 1)
+        .and_then(|format| Encoder::new(tones::RATE_HZ, format))
+        .map_err(failed)?;
     let mut sound = Vec::new();
     encoder.push(&tones::encode(&wanted.input), &mut sound).map_err(failed)?;
     encoder.finish(&mut sound).map_err(failed)?;

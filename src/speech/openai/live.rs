@@ -219,11 +219,8 @@ enum Noticed {
 
 impl Ear {
     fn new(settings: &config::OpenAi, rate_hz: u32) -> Result<Self, SpeechError> {
-        let rules = TurnRules {
-            pre_roll: settings.pre_roll,
-            hangover: settings.hangover,
-            longest: settings.max_utterance,
-        };
+        let rules =
+            TurnRules { pre_roll: settings.pre_roll, hangover: settings.hangover, longest: settings.max_utterance };
         // What one push may add lies on top.
         let most = settings.max_utterance + settings.pre_roll + Duration::from_secs(5);
         Ok(Self {

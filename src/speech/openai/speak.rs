@@ -156,7 +156,10 @@ impl Speaking {
         }
         let Some(room) = self.room.checked_sub(out.len() as u64) else {
             let most = config::duration::format(self.settings.max_speech);
-            return Err(error(SpeechErrorKind::Unreadable, format!("more than {most} of sound came (speech.openai.max_speech)")));
+            return Err(error(
+                SpeechErrorKind::Unreadable,
+                format!("more than {most} of sound came (speech.openai.max_speech)"),
+            ));
         };
         self.room = room;
         // Nobody listens any more: the task ends by that.

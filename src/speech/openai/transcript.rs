@@ -24,11 +24,7 @@ pub(super) struct Form {
 
 impl Form {
     /// `samples` are of [`vad::RATE_HZ`].
-    pub fn new(
-        settings: &config::OpenAi,
-        config: &RecognitionConfig,
-        samples: &[i16],
-    ) -> Result<Self, SpeechError> {
+    pub fn new(settings: &config::OpenAi, config: &RecognitionConfig, samples: &[i16]) -> Result<Self, SpeechError> {
         let unusable = |problem: crate::audio::AudioError| error(SpeechErrorKind::Request, problem.to_string());
         let format = AudioFormat::new(Encoding::Wav, vad::RATE_HZ, 1).map_err(unusable)?;
         let padded;
@@ -58,7 +54,8 @@ impl Form {
 
     pub fn to_multipart(&self) -> Result<multipart::Form, SpeechError> {
         let file = multipart::Part::stream_with_length(self.wav.clone(), self.wav.len() as u64).file_name("audio.wav");
-        let file = file.mime_str("audio/wav").map_err(|problem| error(SpeechErrorKind::Request, problem.to_string()))?;
+        let file =
+            file.mime_str("audio/wav").map_err(|problem| error(SpeechErrorKind::Request, problem.to_string()))?;
         let form = multipart::Form::new().part("file", file);
         Ok(self.fields.iter().fold(form, |form, (name, value)| form.text(*name, value.clone())))
     }
