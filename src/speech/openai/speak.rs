@@ -187,7 +187,8 @@ fn pieces(text: &str, most: usize) -> Vec<String> {
         });
         let wide = ['。', '！', '？'].into_iter().filter_map(|mark| window.char_indices().rev().find_map(after(mark)));
         let of_word = || window.char_indices().rev().find(|(_, c)| c.is_whitespace()).map(|(at, _)| at);
-        let at = of_sentence.chain(wide).max().or_else(of_word).filter(|at| *at > 0).unwrap_or(end);
+        let here = || rest[end..].starts_with(char::is_whitespace).then_some(end);
+        let at = of_sentence.chain(wide).max().or_else(here).or_else(of_word).filter(|at| *at > 0).unwrap_or(end);
         pieces.push(rest[..at].trim_end().to_owned());
         rest = rest[at..].trim_start();
     }
