@@ -8,6 +8,7 @@
 //! | wiring | [`app`], [`cli`] |
 //! | surfaces | [`http`], [`sim`], [`dev`] |
 //! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`], [`story`] |
+//! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`realtime`], [`analytics`] |
 //! | edges | [`queue`], [`store`], [`platforms`], [`speech`] |
 //! | nouns and rules, no I/O | [`call`], [`job`], [`audio`], [`session`] |
 //! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
@@ -31,6 +32,7 @@ pub mod outcomes;
 pub mod platforms;
 pub mod processors;
 pub mod queue;
+pub mod realtime;
 pub mod reconcile;
 pub mod retry;
 pub mod session;

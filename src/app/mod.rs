@@ -25,7 +25,9 @@ use crate::outcomes::{self, Outcomes};
 use crate::platforms::PlatformRegistry;
 use crate::processors::{Intake, ProcessorFactory};
 use crate::queue::{Sqs, SqsOptions};
+use crate::realtime::Sessions;
 use crate::reconcile::{self, Looker};
+use crate::speech::registry::SpeechRegistry;
 use crate::store::Store;
 use crate::telemetry::metrics;
 use crate::webhooks::Webhooks;
@@ -89,6 +91,11 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
     let every = config.worker.sweep_interval;
     lifecycle.spawn_critical("webhook sweep", async move { sweeper.sweep(every).await });
 
+    lifecycle.spawn_critical("heartbeat", heartbeat(store.clone(), config.clone(), replica, lifecycle.clone()));
+    let speech = SpeechRegistry::from_config(&config, &lifecycle);
+    let sessions = Sessions::new(store.clone(), speech, &config, replica, lifecycle.clone());
+    sessions.start(every, config.sessions.heartbeat(config.worker.lease), &lifecycle);
+
     let mut dispatcher = None;
     if config.has_role(Role::Worker) {
         let policy = voice.policy().clone();
@@ -102,7 +109,6 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
             seed: replica.as_u64_pair().1,
         };
         let started = Dispatcher::start(parts);
-        lifecycle.spawn_critical("heartbeat", heartbeat(store.clone(), config.clone(), replica, lifecycle.clone()));
         lifecycle.spawn_critical("sweeper", sweep(store.clone(), started.clone(), every, lifecycle.clone()));
         let looker = Looker::new(store.clone(), registry.as_ref().clone(), config.clone(), lifecycle.clone(), policy);
         lifecycle.spawn_critical("looker", looker.run());
@@ -142,6 +148,7 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
         processors: processors.clone(),
         webhooks,
         policy,
+        sessions: sessions.clone(),
     };
     state.metrics.keep_up(&lifecycle);
     let (router, settings, lifecycle_of_server) = (http::router(state), config.http.clone(), lifecycle.clone());
@@ -160,7 +167,7 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
     lifecycle.stopping().await;
     tracing::info!("stopping: no new work");
     let in_time = lifecycle.drain(config.worker.shutdown_grace).await;
-    give_back(&store, replica).await;
+    give_back(&store, &sessions, replica).await;
     store.close().await;
     match lifecycle.failure() {
         Some(failure) => Err(Failure::Failed(failure.to_owned())),
@@ -189,7 +196,11 @@ fn health(config: &Config, registry: &PlatformRegistry) -> Health {
     Health::new(parts)
 }
 
-async fn give_back(store: &Store, replica: Uuid) {
+async fn give_back(store: &Store, sessions: &Sessions, replica: Uuid) {
+    match sessions.stop().await {
+        Ok(ended) => tracing::info!(ended, "sessions ended"),
+        Err(error) => tracing::warn!(%error, "sessions could not be ended; the other replicas let them fail"),
+    }
     match store.release_all(replica).await {
         Ok(released) => tracing::info!(released, "leases given back"),
         Err(error) => tracing::warn!(%error, "leases could not be given back; they run out instead"),
@@ -215,7 +226,7 @@ async fn heartbeat(store: Store, config: Arc<Config>, replica: Uuid, lifecycle: 
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            () = clock::sleep(config.worker.lease / 3) => {}
+            () = clock::sleep(config.sessions.heartbeat(config.worker.lease)) => {}
         }
     }
 }

@@ -25,6 +25,7 @@ pub struct Sessions {
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub replica_lost_after: Duration,
+    pub max_uploads: usize,
     pub max_upload_bytes: usize,
     #[serde(with = "duration")]
     #[schemars(with = "String")]
@@ -57,6 +58,9 @@ impl Sessions {
             if value == 0 {
                 return Some((key, "is 0, expected at least 1".into()));
             }
+        }
+        if self.max_uploads == 0 {
+            return Some(("max_uploads", "is 0, expected at least 1".into()));
         }
         for (key, value) in [
             ("ticket_lifetime", self.ticket_lifetime),

@@ -21,6 +21,7 @@ pub trait Roles: Send + Sync {
 pub struct Operators;
 pub struct Services;
 pub struct OperatorsAndServices;
+pub struct Users;
 
 impl Roles for Operators {
     const ROLES: &'static [Role] = &[Role::Operator];
@@ -28,6 +29,10 @@ impl Roles for Operators {
 
 impl Roles for Services {
     const ROLES: &'static [Role] = &[Role::Service];
+}
+
+impl Roles for Users {
+    const ROLES: &'static [Role] = &[Role::User];
 }
 
 impl Roles for OperatorsAndServices {
@@ -41,6 +46,11 @@ pub struct Caller<R: Roles> {
 }
 
 impl<R: Roles> Caller<R> {
+    /// Whose objects this key reaches.
+    pub fn owner(&self) -> &str {
+        &self.identity.owner
+    }
+
     /// As the timeline names them.
     pub fn as_source(&self) -> String {
         format!("{}:{}", self.identity.role, self.identity.owner)

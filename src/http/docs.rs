@@ -29,6 +29,7 @@ const POLICY: &str =
         (name = "calls", description = "What became of them"),
         (name = "do not call", description = "Numbers that get no call"),
         (name = "voice configurations", description = "Stored under a name that jobs give"),
+        (name = "voice sessions", description = "Live sessions of a user: recordings in, speech out, the conversation"),
         (name = "webhooks", description = "Where platforms post to"),
         (name = "running it", description = "Liveness, readiness, metrics, this description"),
     ),

@@ -41,11 +41,22 @@ kinds! {
     KeyReused = "key_reused", CONFLICT, "The idempotency key was used for another message";
     /// What is asked for does not fit the call's status.
     WrongStatus = "wrong_status", CONFLICT, "The call's status does not allow that";
+    /// What is asked for does not fit the session's status.
+    SessionStatus = "session_status", CONFLICT, "The session's status does not allow that";
+    /// Its owner has as many as one may have.
+    TooManySessions = "too_many_sessions", TOO_MANY_REQUESTS, "There are too many live sessions of this owner";
+    /// The session still has other work to do.
+    SessionBusy = "session_busy", TOO_MANY_REQUESTS, "The session has too much to do";
+    NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "There is no answer of the kind that is asked for";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not of a kind that is read here";
     /// JSON, but not what is expected; `errors` names the fields.
     Invalid = "invalid", UNPROCESSABLE_ENTITY, "The request is not valid";
     Internal = "internal", INTERNAL_SERVER_ERROR, "voxd failed";
+    /// The speech engine refused, for a reason that only a person can mend, or answered what cannot be read.
+    SpeechFailed = "speech_failed", BAD_GATEWAY, "The speech engine failed";
+    /// No speech engine is configured.
+    SpeechOff = "speech_off", SERVICE_UNAVAILABLE, "Speech is off";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "voxd cannot do this now";
 }
 

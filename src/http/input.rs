@@ -44,12 +44,19 @@ impl<S: Send + Sync> FromRequest<S> for Json {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        Self::within(request, job::MAX_MESSAGE_BYTES).await
+    }
+}
+
+impl Json {
+    /// A body of at most so many bytes.
+    pub async fn within(request: Request, limit: usize) -> Result<Self, Problem> {
         let media = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !is_json(media) {
             let detail = format!("Content-Type is {media:?}, expected application/json");
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
-        let bytes = body(request, job::MAX_MESSAGE_BYTES).await?;
+        let bytes = body(request, limit).await?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| Problem::new(Kind::BadRequest, format!("the body is not JSON: {error}")))?;
         match nul(&value, String::new()) {
@@ -60,9 +67,7 @@ impl<S: Send + Sync> FromRequest<S> for Json {
             None => Ok(Self(value)),
         }
     }
-}
 
-impl Json {
     /// The body as a type; the path of what does not fit becomes the pointer.
     pub fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
         serde_path_to_error::deserialize(self.0).map_err(|error| {
@@ -87,7 +92,7 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJson {
     }
 }
 
-fn is_json(media: &str) -> bool {
+pub fn is_json(media: &str) -> bool {
     let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
@@ -118,6 +123,19 @@ impl<S: Send + Sync> FromRequestParts<S> for CallId {
 
 pub fn no_such_call(id: &dyn std::fmt::Display) -> Problem {
     Problem::new(Kind::NotFound, format!("there is no call {id}"))
+}
+
+/// A session's id in `/…/{id}/`.
+pub struct SessionId(pub Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for SessionId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Name(text) = Name::from_request_parts(parts, state).await?;
+        let missing = |_| Problem::new(Kind::NotFound, format!("there is no session {text}"));
+        Uuid::from_str(&text).map(Self).map_err(missing)
+    }
 }
 
 /// The one name in the address.

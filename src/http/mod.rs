@@ -25,6 +25,7 @@ mod messages;
 mod server;
 mod suppressions;
 mod thread_messages;
+mod voice;
 mod voice_configs;
 mod watch;
 mod webhooks;
@@ -44,6 +45,7 @@ use crate::config::{Config, Role};
 use crate::health::Health;
 use crate::platforms::PlatformRegistry;
 use crate::processors::ProcessorFactory;
+use crate::realtime::Sessions;
 use crate::store::Store;
 use crate::telemetry::Exporter;
 use crate::webhooks::Webhooks;
@@ -63,6 +65,7 @@ pub struct HttpState {
     pub webhooks: Webhooks,
     /// What queued calls wait for is told by it.
     pub policy: Arc<CallingPolicy>,
+    pub sessions: Sessions,
 }
 
 /// Every route, with its description.
@@ -85,6 +88,13 @@ fn routes() -> OpenApiRouter<HttpState> {
         .routes(routes!(thread_messages::list))
         .routes(routes!(voice_configs::list))
         .routes(routes!(voice_configs::show, voice_configs::put, voice_configs::delete))
+        .routes(routes!(voice::sessions::initiate))
+        .routes(routes!(voice::sessions::end))
+        .routes(routes!(voice::sessions::status))
+        .routes(routes!(voice::sessions::list))
+        .routes(routes!(voice::audio::process))
+        .routes(routes!(voice::speech::generate))
+        .routes(routes!(voice::config::show, voice::config::put))
         .routes(routes!(docs::document))
         .routes(routes!(docs::page))
         .routes(routes!(docs::landing))

@@ -14,9 +14,9 @@ const MAX_PHRASE_CHARS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionConfig {
-    /// What is spoken, BCP 47.
+    /// What is spoken, BCP 47; null: the daemon's own (`speech.language`).
     #[schema(example = "en-US")]
-    pub language: String,
+    pub language: Option<String>,
     /// The speech engine's name of a model; null: its default.
     pub model: Option<String>,
     /// Whether transcripts are punctuated.
@@ -52,7 +52,7 @@ fn usual_boost() -> f64 {
 impl Default for SessionConfig {
     fn default() -> Self {
         Self {
-            language: "en-US".into(),
+            language: None,
             model: None,
             punctuation: true,
             phrases: Vec::new(),
@@ -95,7 +95,7 @@ impl SessionConfig {
 
     fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::new();
-        if !is_language(&self.language) {
+        if self.language.as_ref().is_some_and(|tag| !is_language(tag)) {
             problems.push(FieldError::new("/language", "is not a language tag, expected e.g. en-US"));
         }
         for (pointer, name) in [("/model", &self.model), ("/voice", &self.voice)] {
@@ -156,7 +156,7 @@ mod tests {
         let Value::Object(over) = json!({ "voice": null, "language": null, "speaking_rate": 1.5 }) else { panic!() };
         let both = mine.with(over).unwrap();
         assert_eq!((both.voice, both.speaking_rate, both.record_audio), (None, 1.5, true));
-        assert_eq!(both.language, "en-US");
+        assert_eq!(both.language, None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! transcript is on that clock. Nothing here knows a session, a job or a table.
 
 pub mod openai;
+pub mod recording;
 pub mod registry;
 pub mod vad;
 

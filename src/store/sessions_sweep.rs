@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Result, Store};
+use super::{Result, Store, StoreError};
+use crate::session::EndReason;
 
 /// Rows that one call of [`Store::purge_sessions`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,24 +41,24 @@ impl Store {
     }
 
     /// Sessions without activity for `idle`, and those that began `longest` ago, end.
-    pub async fn end_overdue_sessions(&self, idle: Duration, longest: Duration) -> Result<Vec<Uuid>> {
+    pub async fn end_overdue_sessions(&self, idle: Duration, longest: Duration) -> Result<Vec<(Uuid, EndReason)>> {
         self.unit(async {
             let mut conn = self.conn().await?;
-            let ids = sqlx::query_scalar!(
-                "update call_sessions
+            let rows = sqlx::query!(
+                r#"update call_sessions
                  set status = 'ended',
                      reason = case when started_at < clock_timestamp() - make_interval(secs => $2) then 'too_long' else 'idle' end
                  where status in ('active', 'paused')
                      and (last_active_at < clock_timestamp() - make_interval(secs => $1)
                          or started_at < clock_timestamp() - make_interval(secs => $2))
-                 returning id",
+                 returning id, reason as "reason!""#,
                 idle.as_secs_f64(),
                 longest.as_secs_f64(),
             )
             .fetch_all(&mut *conn)
             .await?;
             conn.done();
-            Ok(ids)
+            rows.into_iter().map(|row| Ok((row.id, row.reason.parse().map_err(StoreError::Refused)?))).collect()
         })
         .await
     }

@@ -187,6 +187,8 @@ catalogue! {
     // Sessions
     /// Live sessions by transport.
     Gauge SESSIONS_ACTIVE: Count = "voxd_sessions_active" [transport];
+    /// Sessions that ended, by reason; each by the replica that ended it.
+    Counter SESSIONS_ENDED: Count = "voxd_sessions_ended_total" [reason];
     /// Time that a stage of a spoken turn took.
     Histogram TURN_STAGE: Seconds = "voxd_turn_stage_seconds" [stage] FAST;
 

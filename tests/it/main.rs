@@ -1,3 +1,4 @@
+mod authorization;
 mod bland;
 mod breaker;
 mod budgets;
@@ -30,6 +31,8 @@ mod queue_consumer;
 mod rates;
 mod rejections;
 mod retell;
+mod sessions;
+mod sessions_store;
 mod sqs_contract;
 mod story;
 mod suppressions;

@@ -31,7 +31,12 @@ impl World {
     }
 
     pub async fn api(&self, daemon: &Daemon, role: &str) -> Api {
-        let key = self.key(role, "ada").await;
+        self.api_of(daemon, role, "ada").await
+    }
+
+    /// With a key of this owner.
+    pub async fn api_of(&self, daemon: &Daemon, role: &str, owner: &str) -> Api {
+        let key = self.key(role, owner).await;
         Api { base_url: daemon.base_url.clone(), key, client: reqwest::Client::new() }
     }
 

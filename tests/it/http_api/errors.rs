@@ -63,6 +63,7 @@ async fn each_role_has_its_own_doors() {
         let open_to: &[&str] = match path.split('/').nth(2).unwrap() {
             "messages" => &["service"],
             "thread-messages" => &["operator", "service"],
+            "voice" => &["user"],
             "calls" if method == Method::GET => &["operator", "service"],
             _ => &["operator"],
         };

@@ -24,6 +24,8 @@ use voxd::http::{HttpState, router, serve};
 use voxd::lifecycle::Lifecycle;
 use voxd::platforms::PlatformRegistry;
 use voxd::processors::ProcessorFactory;
+use voxd::realtime::Sessions;
+use voxd::speech::registry::SpeechRegistry;
 use voxd::store::Store;
 use voxd::store::keys::Role;
 use voxd::telemetry::metrics;
@@ -104,6 +106,8 @@ impl Side {
         let health = Health::new([Part::Postgres]);
         health.set(Part::Postgres, Status::Up, "");
         let settings = config.http.clone();
+        let speech = SpeechRegistry::from_config(&config, &lifecycle);
+        let sessions = Sessions::new(store.clone(), speech, &config, Uuid::now_v7(), lifecycle.clone());
         let state = HttpState {
             store: store.clone(),
             registry: registry_handle,
@@ -113,6 +117,7 @@ impl Side {
             processors: ProcessorFactory::new(&store, &delivery, None),
             webhooks: webhooks.clone(),
             policy,
+            sessions,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
