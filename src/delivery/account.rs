@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::PlatformConfig;
 use crate::health::{Health, Part};
 use crate::platforms::{Concurrency, Placed, Scope, SendError};
-use crate::store::pace::{LONGEST_LEAD, Limits, SHORTEST_LEAD};
+use crate::store::pace::{Departure, LONGEST_LEAD, Limits, SHORTEST_LEAD};
 use crate::telemetry::metrics;
 
 /// Cheap to clone.
@@ -32,6 +32,8 @@ struct Learned {
     breaker: Breaker,
     /// What a commit takes, on the high side.
     lead: Duration,
+    /// What became of slots, until the next spending tells it.
+    departures: Vec<Departure>,
     /// Calls at once that the platform allows the account, where it says so.
     lines: Option<u32>,
 }
@@ -57,6 +59,7 @@ impl Account {
             pace: Pace::new(per_second, now),
             breaker: Breaker::new(settings.breaker_failures, settings.breaker_probe, now),
             lead: SHORTEST_LEAD,
+            departures: Vec::new(),
             lines: None,
         };
         let account = Self {
@@ -85,6 +88,7 @@ impl Account {
             live: set(settings.max_live_calls).into_iter().chain(lines).min(),
             number_spacing: Some(settings.number_spacing).filter(|spacing| !spacing.is_zero()),
             lead: self.lead(),
+            departures: Vec::new(),
         };
         (!limits.is_none()).then_some(limits)
     }
@@ -100,6 +104,16 @@ impl Account {
         let wanted = time.mul_f64(1.5);
         let lead = if wanted > learned.lead { wanted } else { learned.lead.mul_f64(0.95).max(wanted) };
         learned.lead = lead.clamp(SHORTEST_LEAD, LONGEST_LEAD);
+    }
+
+    /// What became of a slot of the rate.
+    pub(super) fn departed(&self, departure: Departure) {
+        self.lock().departures.push(departure);
+    }
+
+    /// What the next spending has to tell. Where it is lost, the slots count as used at the last moment.
+    pub(super) fn take_departures(&self) -> Vec<Departure> {
+        std::mem::take(&mut self.lock().departures)
     }
 
     /// Calls per second now, set or learned.

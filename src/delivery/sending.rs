@@ -13,7 +13,7 @@ use crate::clock::{self, Monotonic};
 use crate::fault;
 use crate::platforms::{Payload, Platform, SendPermit};
 use crate::store::Store;
-use crate::store::pace::{LATENESS, Limits};
+use crate::store::pace::{Departure, Limits, ON_ITS_WAY, Slot, TOLERANCE};
 use crate::telemetry::metrics;
 
 /// A request that misses so many slots leaves all the same: nothing here runs in time.
@@ -33,40 +33,42 @@ pub(super) struct Candidate {
 pub(super) enum Leave {
     AtOnce,
     /// In its slot of the account's rate, or in a later one.
-    InSlot(Slot),
+    InSlot(Turn),
 }
 
-pub(super) struct Slot {
+pub(super) struct Turn {
     /// `None`: it has to ask for one.
-    pub at: Option<Monotonic>,
+    pub slot: Option<Slot>,
     pub store: Store,
     pub limits: Limits,
 }
 
-impl Slot {
-    /// Until the slot has come. One that was missed (a slow commit, a busy machine) is given up for another: requests that
-    /// come late would crowd those behind them.
-    async fn wait(self, account: &Account, platform: &str) {
-        let Self { mut at, store, mut limits } = self;
+impl Turn {
+    /// Until the slot has come; returns its number. One that was missed by far (a slow commit, a busy machine) is given up for
+    /// another: whoever comes after counts on its being used by then.
+    async fn wait(self, account: &Account, platform: &str) -> Option<i64> {
+        let Self { mut slot, store, mut limits } = self;
         for _ in 0..MOST_SLOTS {
-            if let Some(at) = at {
+            if let Some(Slot { number, at }) = slot {
                 tokio::time::sleep_until(at).await;
-                if clock::monotonic() <= at + LATENESS {
-                    return;
+                if clock::monotonic() <= at + TOLERANCE {
+                    return Some(number);
                 }
                 metrics::PLATFORM_SLOTS_MISSED.inc([platform]);
+                account.departed(Departure { slot: number, at: None });
             }
             let asked = clock::monotonic();
             limits.lead = account.lead();
             match store.another_slot(platform, &limits).await {
-                Ok(next) => at = Some(next),
+                Ok(next) => slot = next,
                 Err(error) => {
                     tracing::debug!(%error, "no other slot could be had; the request leaves late");
-                    return;
+                    return None;
                 }
             }
             account.took(clock::monotonic() - asked);
         }
+        None
     }
 }
 
@@ -90,14 +92,18 @@ impl Sending {
         drop(seat);
         let Ok(slot) = self.slots.acquire().await else { return };
         let name = self.platform.name();
-        if let Leave::InSlot(slot) = self.leave {
-            slot.wait(&self.account, name).await;
-        }
+        let turn_of_rate = match self.leave {
+            Leave::AtOnce => None,
+            Leave::InSlot(turn) => turn.wait(&self.account, name).await,
+        };
         fault::point("before_send");
         metrics::ACCEPT_TO_SEND.record([], clock::monotonic() - since);
         metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], 1.0);
         self.account.sending();
+        let left_by = |at| turn_of_rate.map(|slot| self.account.departed(Departure { slot, at: Some(at) }));
+        left_by(clock::monotonic() + ON_ITS_WAY);
         let result = self.platform.send_call(&payload, permit).await;
+        left_by(clock::monotonic());
         metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], -1.0);
         fault::point("after_answer");
         drop((slot, room));

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::admission::VoiceDelivery;
 use super::dispatcher::Ready;
 use super::lane::Lane;
-use super::sending::{Candidate, Leave, Sending, Slot};
+use super::sending::{Candidate, Leave, Sending, Turn};
 use crate::call::CallStatus;
 use crate::call::policy::When;
 use crate::clock;
@@ -67,8 +67,11 @@ impl Lane {
     }
 
     /// `limits`: see [`crate::store::Store::spend`].
-    pub(super) async fn spend_and_send(&mut self, batch: Vec<Candidate>, limits: Option<Limits>) {
+    pub(super) async fn spend_and_send(&mut self, batch: Vec<Candidate>, mut limits: Option<Limits>) {
         let Some(batch) = self.within_budget(batch).await else { return };
+        if let Some(limits) = &mut limits {
+            limits.departures = self.parts.account.take_departures();
+        }
         let name = self.parts.platform.name();
         let intents: Vec<Intent> = batch.iter().map(|candidate| intent(candidate, name, &self.parts.voice)).collect();
         let times = IntentTimes { lease: self.parts.lease, settled_after: self.parts.settled_after };
@@ -97,10 +100,10 @@ impl Lane {
                 IntentOutcome::Spent => {
                     let leave = match &in_slots {
                         None => Leave::AtOnce,
-                        Some(limits) => Leave::InSlot(Slot {
-                            at: slots.map(|slots| slots.nth(sent)),
+                        Some(limits) => Leave::InSlot(Turn {
+                            slot: slots.as_ref().and_then(|slots| slots.nth(sent)),
                             store: self.parts.store.clone(),
-                            limits: limits.clone(),
+                            limits: Limits { departures: Vec::new(), ..limits.clone() },
                         }),
                     };
                     sent += 1;

@@ -2,27 +2,26 @@
 //! two calls to one number.
 //!
 //! Rights to send are spent under the platform's row in `platform_pace`, so that no two replicas count the same room twice.
-//! Calls per second are slots: the row says when the next request may leave, by the database's clock, and each right takes
-//! one slot (GCRA without a burst). Slots are given out a little ahead, so that a commit serves several calls. Calls per hour
-//! and day are counted by minute of the spending; the oldest minute counts whole, so no hour ever holds more than the limit.
+//! Calls per second are slots by the database's clock, one for each right ([`book`]): the row keeps the latest ones and when
+//! their requests left, which replicas tell with their next spending. Slots are given out a little ahead, so that a commit
+//! serves several calls. Calls per hour and day are counted by minute of the spending; the oldest minute counts whole, so no hour ever holds more than the limit.
 //!
 //! A platform without limits costs nothing of this: its rights are spent in one statement.
 
+mod book;
+
 use std::time::Duration;
 
+use book::Book;
+pub use book::TOLERANCE;
 use uuid::Uuid;
 
 use super::line::InLine;
 use super::{Result, Store};
 use crate::clock::{self, Monotonic};
 
-/// Slots are this much further apart than the limit says: what delays a request on its way (at most [`LATENESS`], and the
-/// network's own) does not make a second hold one too many.
-const HEADROOM: f64 = 1.025;
-/// A request that is later than this for its slot takes another one.
-pub const LATENESS: Duration = Duration::from_millis(15);
-/// Slots are given out for this long ahead.
-const AHEAD: f64 = 0.4;
+/// A request that left has reached the platform so much later at the latest, unless its answer tells that it was sooner.
+pub const ON_ITS_WAY: Duration = Duration::from_millis(25);
 /// [`Limits::lead`] where a commit is quick, and at most.
 pub const SHORTEST_LEAD: Duration = Duration::from_millis(20);
 pub const LONGEST_LEAD: Duration = Duration::from_millis(500);
@@ -41,6 +40,16 @@ pub struct Limits {
     pub number_spacing: Option<Duration>,
     /// From the look at the clock to the first slot: the time that a commit takes.
     pub lead: Duration,
+    /// What became of slots that were given out before.
+    pub departures: Vec<Departure>,
+}
+
+/// What became of a slot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Departure {
+    pub slot: i64,
+    /// When its request had reached the platform at the latest; `None`: none left.
+    pub at: Option<Monotonic>,
 }
 
 /// How many rights may be spent now, and when their requests may leave.
@@ -52,12 +61,29 @@ pub struct Room {
     pub short: Option<Short>,
 }
 
-/// Request number `i` (from 0) leaves `first_in + i × period` after `read_at`.
+/// A moment by two clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Slots {
+struct Reading {
+    asked_at: Monotonic,
+    /// The database's clock, in seconds since 1970; it was read between the other two.
+    now: f64,
     read_at: Monotonic,
-    first_in: Duration,
-    period: Duration,
+}
+
+/// Slots that were given out, in order.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    reading: Reading,
+    first: i64,
+    times: Vec<f64>,
+    book: Book,
+}
+
+/// When a request may leave.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    pub number: i64,
+    pub at: Monotonic,
 }
 
 #[derive(Debug, Clone)]
@@ -70,11 +96,11 @@ pub struct Short {
 
 impl Limits {
     pub fn is_none(&self) -> bool {
-        *self == Self { lead: self.lead, ..Self::default() }
+        *self == Self { lead: self.lead, departures: self.departures.clone(), ..Self::default() }
     }
 
-    fn period(&self) -> Option<f64> {
-        self.per_second.filter(|rate| *rate > 0.0).map(|rate| HEADROOM / rate)
+    fn rate(&self) -> Option<f64> {
+        self.per_second.filter(|rate| *rate > 0.0)
     }
 
     fn counts_minutes(&self) -> bool {
@@ -82,14 +108,29 @@ impl Limits {
     }
 }
 
+impl Reading {
+    /// Not before `at`.
+    fn monotonic(&self, at: f64) -> Monotonic {
+        self.read_at + Duration::from_secs_f64((at - self.now).max(0.0))
+    }
+
+    /// Not before `at`.
+    fn database(&self, at: Monotonic) -> f64 {
+        let since = at.saturating_duration_since(self.asked_at).as_secs_f64();
+        self.now + since - self.asked_at.saturating_duration_since(at).as_secs_f64()
+    }
+}
+
 impl Slots {
     /// How long ago the clock was looked at.
     pub fn age(&self) -> Duration {
-        clock::monotonic() - self.read_at
+        clock::monotonic() - self.reading.read_at
     }
 
-    pub fn nth(&self, i: usize) -> Monotonic {
-        self.read_at + self.first_in + self.period.mul_f64(i as f64)
+    /// `None` where there are fewer.
+    pub fn nth(&self, i: usize) -> Option<Slot> {
+        let at = self.times.get(i)?;
+        Some(Slot { number: self.first + i as i64, at: self.reading.monotonic(*at) })
     }
 }
 
@@ -105,56 +146,43 @@ impl Room {
         }
     }
 
-    /// Slots from `next_in` on (seconds from now, may have passed) as far as `lead` and [`AHEAD`].
-    fn take_slots(&mut self, next_in: f64, period: f64, lead: Duration, read_at: Monotonic) {
-        let lead = lead.as_secs_f64();
-        let ahead = lead + AHEAD;
-        let first_in = next_in.max(lead);
-        let free = if first_in > ahead { 0 } else { ((ahead - first_in) / period) as usize + 1 };
-        let taken = free.min(self.calls);
-        let full_until = first_in + taken as f64 * period - lead - AHEAD / 2.0;
-        self.narrow(free, || Short {
-            reason: InLine::Rate,
-            detail: "calls_per_second".into(),
-            retry_in: Duration::from_secs_f64(full_until.max(0.01)),
-        });
-        let (first_in, period) = (Duration::from_secs_f64(first_in), Duration::from_secs_f64(period));
-        self.slots = Some(Slots { read_at, first_in, period });
+    fn take_slots(&mut self, book: Book, per_second: f64, lead: Duration, reading: Reading) {
+        let planned = book.plan(per_second, reading.now, lead.as_secs_f64(), self.calls);
+        if let Some(wait) = planned.short {
+            self.narrow(planned.times.len(), || Short {
+                reason: InLine::Rate,
+                detail: "calls_per_second".into(),
+                retry_in: Duration::from_secs_f64(wait),
+            });
+        }
+        self.slots = Some(Slots { reading, first: book.next, times: planned.times, book });
     }
 }
 
 /// Holds the platform's row until the transaction ends, and says what room there is.
 pub(super) async fn room(tx: &mut sqlx::PgConnection, platform: &str, limits: &Limits, wanted: usize) -> Result<Room> {
-    let counts = limits.live.is_some() || limits.counts_minutes() || limits.number_spacing.is_some();
-    if counts {
-        // A statement of its own: what is counted must be as it stands once the row is ours.
-        lock(tx, platform).await?;
-    }
-    let mut row = None;
-    while row.is_none() {
-        row = sqlx::query!(
-            r#"select greatest(extract(epoch from next_at - clock_timestamp())::float8, -3600) as "next_in!",
+    // A statement of its own: what is counted, and the clock, must be as they stand once the row is ours.
+    lock(tx, platform).await?;
+    let asked_at = clock::monotonic();
+    let row = sqlx::query!(
+            r#"select extract(epoch from next_at)::float8 as "last!", next_slot, slots, slots_until,
+                   extract(epoch from clock_timestamp())::float8 as "now!",
                    case when $2 then (select count(*) from call_attempts
                        where platform = $1 and state in ('sending', 'in_doubt', 'placed', 'ringing', 'in_progress')) end as live,
                    case when $3 then (select coalesce(sum(calls), 0) from platform_minutes
                        where platform = $1 and minute > clock_timestamp() - interval '61 minutes') end as hour,
                    case when $4 then (select coalesce(sum(calls), 0) from platform_minutes
                        where platform = $1 and minute > clock_timestamp() - interval '1441 minutes') end as day
-               from platform_pace where platform = $1 for update"#,
+               from platform_pace where platform = $1"#,
             platform,
             limits.live.is_some(),
             limits.per_hour.is_some(),
             limits.per_day.is_some(),
         )
-        .fetch_optional(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
-        if row.is_none() {
-            lock(tx, platform).await?;
-        }
-    }
-    let read_at = clock::monotonic();
+    let reading = Reading { asked_at, now: row.now, read_at: clock::monotonic() };
     let mut room = Room::new(wanted);
-    let Some(row) = row else { return Ok(room) };
     let free = |limit: u32, used: i64| usize::try_from(i64::from(limit) - used).unwrap_or(0);
     if let (Some(cap), Some(live)) = (limits.live, row.live) {
         let detail = || format!("{live} of at most {cap} calls are live");
@@ -168,12 +196,18 @@ pub(super) async fn room(tx: &mut sqlx::PgConnection, platform: &str, limits: &L
             room.narrow(free(limit, used), short);
         }
     }
-    if let Some(period) = limits.period()
-        && room.calls > 0
-    {
-        room.take_slots(row.next_in, period, limits.lead, read_at);
+    if let Some(per_second) = limits.rate() {
+        let book = Book { slots: row.slots, until: row.slots_until, next: row.next_slot, last: row.last };
+        room.take_slots(noted(book, limits, &reading), per_second, limits.lead, reading);
     }
     Ok(room)
+}
+
+fn noted(mut book: Book, limits: &Limits, reading: &Reading) -> Book {
+    for departure in &limits.departures {
+        book.note(departure.slot, departure.at.map(|at| reading.database(at)));
+    }
+    book
 }
 
 async fn lock(tx: &mut sqlx::PgConnection, platform: &str) -> Result<()> {
@@ -188,6 +222,20 @@ async fn lock(tx: &mut sqlx::PgConnection, platform: &str) -> Result<()> {
             .fetch_optional(tx)
             .await?;
     }
+    Ok(())
+}
+
+async fn keep(tx: &mut sqlx::PgConnection, platform: &str, book: &Book) -> Result<()> {
+    sqlx::query!(
+        "update platform_pace set next_at = to_timestamp($2), next_slot = $3, slots = $4, slots_until = $5 where platform = $1",
+        platform,
+        book.last,
+        book.next,
+        &book.slots,
+        &book.until,
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
@@ -219,20 +267,15 @@ pub(super) async fn note_spent(
     room: &Room,
     spent: &[Uuid],
 ) -> Result<()> {
+    if let (Some(slots), Some(rate)) = (&room.slots, limits.rate())
+        && (!spent.is_empty() || !limits.departures.is_empty())
+    {
+        let mut book = slots.book.clone();
+        book.take(rate, slots.reading.now, &slots.times[..spent.len().min(slots.times.len())]);
+        keep(tx, platform, &book).await?;
+    }
     if spent.is_empty() {
         return Ok(());
-    }
-    if let Some(slots) = &room.slots {
-        // From the first slot as it was given out, not from now: a slow commit costs no slot.
-        let since_read = (clock::monotonic() - slots.read_at).as_secs_f64();
-        let next_in = slots.first_in.as_secs_f64() + slots.period.as_secs_f64() * spent.len() as f64 - since_read;
-        sqlx::query!(
-            "update platform_pace set next_at = greatest(next_at, clock_timestamp() + make_interval(secs => $2)) where platform = $1",
-            platform,
-            next_in,
-        )
-        .execute(&mut *tx)
-        .await?;
     }
     if limits.counts_minutes() {
         sqlx::query!(
@@ -258,23 +301,31 @@ pub(super) async fn note_spent(
 }
 
 impl Store {
-    /// Another slot for one request that missed its own. Returns when it may leave.
-    pub async fn another_slot(&self, platform: &str, limits: &Limits) -> Result<Monotonic> {
-        let Some(period) = limits.period() else { return Ok(clock::monotonic()) };
+    /// Another slot for one request that missed its own. `None`: no rate is limited.
+    pub async fn another_slot(&self, platform: &str, limits: &Limits) -> Result<Option<Slot>> {
+        let Some(rate) = limits.rate() else { return Ok(None) };
         self.unit(async {
             let mut conn = self.conn().await?;
-            let wait = sqlx::query_scalar!(
-                r#"update platform_pace set next_at = greatest(next_at, clock_timestamp() + make_interval(secs => $3)) + make_interval(secs => $2)
-                   where platform = $1
-                   returning extract(epoch from next_at - clock_timestamp())::float8 - $2 as "wait!""#,
+            let mut tx = sqlx::Connection::begin(&mut *conn).await?;
+            lock(&mut tx, platform).await?;
+            let asked_at = clock::monotonic();
+            let row = sqlx::query!(
+                r#"select extract(epoch from next_at)::float8 as "last!", next_slot, slots, slots_until,
+                       extract(epoch from clock_timestamp())::float8 as "now!"
+                   from platform_pace where platform = $1"#,
                 platform,
-                period,
-                limits.lead.as_secs_f64(),
             )
-            .fetch_optional(&mut *conn)
+            .fetch_one(&mut *tx)
             .await?;
+            let reading = Reading { asked_at, now: row.now, read_at: clock::monotonic() };
+            let book = Book { slots: row.slots, until: row.slots_until, next: row.next_slot, last: row.last };
+            let mut book = noted(book, limits, &reading);
+            let at = book.next_time(rate, row.now, limits.lead.as_secs_f64());
+            let number = book.take(rate, row.now, &[at]);
+            keep(&mut tx, platform, &book).await?;
+            tx.commit().await?;
             conn.done();
-            Ok(clock::monotonic() + Duration::from_secs_f64(wait.unwrap_or(0.0).max(0.0)))
+            Ok(Some(Slot { number, at: reading.monotonic(at) }))
         })
         .await
     }
@@ -293,44 +344,5 @@ impl Store {
             Ok(())
         })
         .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn room(wanted: usize, next_in: f64, rate: f64) -> Room {
-        let mut room = Room::new(wanted);
-        room.take_slots(next_in, HEADROOM / rate, SHORTEST_LEAD, clock::monotonic());
-        room
-    }
-
-    #[test]
-    fn slots_are_given_out_for_a_short_while_ahead() {
-        let all = room(5, -10.0, 50.0);
-        assert!(all.calls == 5 && all.short.is_none());
-        let some = room(100, -10.0, 50.0);
-        assert!((15..=20).contains(&some.calls), "{some:?}");
-        let none = room(100, 0.43, 50.0);
-        assert_eq!(none.calls, 0);
-        let short = none.short.unwrap();
-        assert!(short.reason == InLine::Rate && short.retry_in > Duration::from_millis(200), "{short:?}");
-    }
-
-    #[test]
-    fn a_slow_rate_gives_one_slot_at_a_time_and_is_not_asked_before_the_next() {
-        let one = room(3, -10.0, 1.0);
-        assert_eq!(one.calls, 1);
-        assert!(one.short.unwrap().retry_in > Duration::from_millis(800));
-        assert_eq!(room(3, 0.9, 1.0).calls, 0);
-        assert_eq!(room(3, 0.3, 1.0).calls, 1);
-    }
-
-    #[test]
-    fn slots_follow_each_other_by_a_little_more_than_the_rate() {
-        let slots = room(10, 0.1, 50.0).slots.unwrap();
-        let (first, last) = (slots.nth(0), slots.nth(50));
-        assert!(last - first > Duration::from_secs(1) + LATENESS, "a second holds 50 requests even when one is late");
     }
 }

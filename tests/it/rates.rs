@@ -52,6 +52,22 @@ async fn commits(world: &World) -> i64 {
     world.count("select pg_stat_get_db_xact_commit(oid) from pg_database where datname = current_database()").await
 }
 
+/// Where the rate was not used: single turns that nobody took, and stretches in which nothing was sent.
+fn unused(at: &[DateTime<Utc>]) -> String {
+    let turn = 1.0 / PER_SECOND as f64;
+    let gaps: Vec<f64> = at.windows(2).map(|pair| (pair[1] - pair[0]).as_seconds_f64()).collect();
+    let lost = |range: std::ops::Range<f64>| {
+        let found: Vec<f64> = gaps.iter().copied().filter(|gap| range.contains(gap)).collect();
+        format!("{} ({:.1} s)", found.len(), found.iter().map(|gap| gap - turn).sum::<f64>())
+    };
+    format!(
+        "turns not taken: {}; pauses up to 250 ms: {}; longer ones: {}",
+        lost(1.6 * turn..4.0 * turn),
+        lost(4.0 * turn..0.25),
+        lost(0.25..f64::INFINITY)
+    )
+}
+
 #[tokio::test]
 async fn the_rate_and_the_cap_are_kept_exactly_and_used_and_a_second_producer_is_not_starved() {
     let whole = std::env::var_os("VOXD_TEST_ALL_RATES").is_some();
@@ -95,6 +111,7 @@ async fn the_rate_and_the_cap_are_kept_exactly_and_used_and_a_second_producer_is
     let Peaks { per_second: busiest, live } = world.bland.peaks();
     let took = (at[at.len() - 1] - at[0]).as_seconds_f64();
     let used = (at.len() - 1) as f64 / took / PER_SECOND as f64;
+    println!("{}", unused(&at));
     let mut waits = Vec::new();
     for n in 0..10 {
         let sent = world.creates_to(&number(2700 + n, "0100"))[0].at;
