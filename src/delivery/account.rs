@@ -9,12 +9,16 @@ use tokio::sync::Notify;
 use super::breaker::{Breaker, Sign, State};
 use super::rate::Pace;
 use crate::call::Verdict;
-use crate::clock;
+use crate::clock::{self, Monotonic};
 use crate::config::PlatformConfig;
 use crate::health::{Health, Part};
 use crate::platforms::{Concurrency, Placed, Scope, SendError};
 use crate::store::pace::{Departure, LONGEST_LEAD, Limits, SHORTEST_LEAD};
 use crate::telemetry::metrics;
+
+/// From a request's leaving to its arrival at the platform, as far as voxd counts with it.
+const SHORTEST_WAY: Duration = Duration::from_millis(10);
+const LONGEST_WAY: Duration = Duration::from_millis(50);
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +36,8 @@ struct Learned {
     breaker: Breaker,
     /// What a commit takes, on the high side.
     lead: Duration,
+    /// What a platform's answer takes at least; creeps up, so that it follows a platform that becomes slower.
+    quickest: Duration,
     /// What became of slots, until the next spending tells it.
     departures: Vec<Departure>,
     /// Calls at once that the platform allows the account, where it says so.
@@ -59,6 +65,7 @@ impl Account {
             pace: Pace::new(per_second, now),
             breaker: Breaker::new(settings.breaker_failures, settings.breaker_probe, now),
             lead: SHORTEST_LEAD,
+            quickest: LONGEST_LEAD,
             departures: Vec::new(),
             lines: None,
         };
@@ -106,9 +113,23 @@ impl Account {
         learned.lead = lead.clamp(SHORTEST_LEAD, LONGEST_LEAD);
     }
 
-    /// What became of a slot of the rate.
-    pub(super) fn departed(&self, departure: Departure) {
-        self.lock().departures.push(departure);
+    /// No request left in this slot of the rate.
+    pub(super) fn not_used(&self, slot: i64) {
+        self.lock().departures.push(Departure { slot, at: None });
+    }
+
+    /// The slot's request leaves now; how long it will be on its way is not known yet.
+    pub(super) fn departed(&self, slot: i64, left: Monotonic) {
+        self.lock().departures.push(Departure { slot, at: Some(left + LONGEST_WAY) });
+    }
+
+    /// Its answer is there. What that took beyond the quickest answer, the request may have been on its way.
+    pub(super) fn arrived(&self, slot: i64, left: Monotonic) {
+        let took = clock::monotonic() - left;
+        let mut learned = self.lock();
+        learned.quickest = learned.quickest.mul_f64(1.01).min(took);
+        let way = took.saturating_sub(learned.quickest).clamp(SHORTEST_WAY, LONGEST_WAY);
+        learned.departures.push(Departure { slot, at: Some(left + way) });
     }
 
     /// What the next spending has to tell. Where it is lost, the slots count as used at the last moment.

@@ -13,7 +13,7 @@ use crate::clock::{self, Monotonic};
 use crate::fault;
 use crate::platforms::{Payload, Platform, SendPermit};
 use crate::store::Store;
-use crate::store::pace::{Departure, Limits, ON_ITS_WAY, Slot, TOLERANCE};
+use crate::store::pace::{Limits, Slot, TOLERANCE};
 use crate::telemetry::metrics;
 
 /// A request that misses so many slots leaves all the same: nothing here runs in time.
@@ -55,7 +55,7 @@ impl Turn {
                     return Some(number);
                 }
                 metrics::PLATFORM_SLOTS_MISSED.inc([platform]);
-                account.departed(Departure { slot: number, at: None });
+                account.not_used(number);
             }
             let asked = clock::monotonic();
             limits.lead = account.lead();
@@ -100,10 +100,10 @@ impl Sending {
         metrics::ACCEPT_TO_SEND.record([], clock::monotonic() - since);
         metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], 1.0);
         self.account.sending();
-        let left_by = |at| turn_of_rate.map(|slot| self.account.departed(Departure { slot, at: Some(at) }));
-        left_by(clock::monotonic() + ON_ITS_WAY);
+        let left = clock::monotonic();
+        turn_of_rate.inspect(|slot| self.account.departed(*slot, left));
         let result = self.platform.send_call(&payload, permit).await;
-        left_by(clock::monotonic());
+        turn_of_rate.inspect(|slot| self.account.arrived(*slot, left));
         metrics::PLATFORM_REQUESTS_IN_FLIGHT.add([name], -1.0);
         fault::point("after_answer");
         drop((slot, room));

@@ -20,8 +20,6 @@ use super::line::InLine;
 use super::{Result, Store};
 use crate::clock::{self, Monotonic};
 
-/// A request that left has reached the platform so much later at the latest, unless its answer tells that it was sooner.
-pub const ON_ITS_WAY: Duration = Duration::from_millis(25);
 /// [`Limits::lead`] where a commit is quick, and at most.
 pub const SHORTEST_LEAD: Duration = Duration::from_millis(20);
 pub const LONGEST_LEAD: Duration = Duration::from_millis(500);
