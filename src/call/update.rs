@@ -33,6 +33,9 @@ pub struct CallUpdate {
     /// of the person's: the call is sent again after this long, which doubles with each try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resend_after: Option<Duration>,
+    /// Told before the platform had worked out what the call costs: such a cost does not replace one that was reported.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early_cost: bool,
     pub facts: Facts,
 }
 

@@ -15,7 +15,7 @@ use crate::call::policy::Hold;
 use crate::call::{CallStatus, FieldError, VoiceConfig};
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::delivery::{Admission, VoiceDelivery, policy};
+use crate::delivery::{Admission, NoConfig, VoiceDelivery, policy};
 use crate::job::{self, CallData, Job, JobKind, VoiceConfigRef};
 use crate::platforms::{Encoding, PlatformRegistry, RequestPreview};
 use crate::store::accept::NewCall;
@@ -171,7 +171,12 @@ impl Check {
             return Ok(BTreeMap::new());
         }
         let names: Vec<String> = events.iter().filter_map(|event| config_name(&event.text)).collect();
-        Ok(context.store(config).await?.voice_configs_by_name(&names).await?.into_iter().collect())
+        let stored = context.store(config).await?.voice_configs_by_name(&names).await?;
+        let read = |(name, config): (String, Result<VoiceConfig, String>)| match config {
+            Ok(config) => Ok((name, config)),
+            Err(problem) => Err(CommandError::Failed(format!("the stored voice configuration {name:?} cannot be read: {problem}"))),
+        };
+        stored.into_iter().map(read).collect()
     }
 }
 
@@ -239,9 +244,11 @@ fn find_call(finding: &mut Finding, job: &Job, voice: &VoiceDelivery, named: &BT
     let JobKind::Call(data) = &job.kind else { return };
     let voice_config = match &data.voice_config {
         VoiceConfigRef::Inline(config) => Ok((**config).clone()),
-        VoiceConfigRef::Name(name) => named.get(name).cloned().ok_or_else(|| name.clone()),
+        VoiceConfigRef::Name(name) => {
+            named.get(name).cloned().ok_or_else(|| NoConfig::Unknown { name: name.clone() })
+        }
     };
-    if let Err(name) = &voice_config {
+    if let Err(NoConfig::Unknown { name } | NoConfig::Unreadable { name, .. }) = &voice_config {
         let detail = format!("voice configuration {name:?} is not known here: give --voice-configs FILE or --stored");
         return refuse(finding, "unknown_voice_config", &detail);
     }

@@ -21,14 +21,36 @@ use crate::store::leases::LeasedCall;
 /// What acceptance knows beside the job itself.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// The configuration that the job names or brings; `Err` with the name when there is none of that name.
-    pub voice_config: Result<VoiceConfig, String>,
+    /// The configuration that the job names or brings.
+    pub voice_config: Result<VoiceConfig, NoConfig>,
     /// `queue` or `api`.
     pub source: &'static str,
     pub tenant: Option<String>,
     /// FIFO queues: queue and message group, and SQS's sequence number.
     pub order: Option<(String, String)>,
     pub now: DateTime<Utc>,
+}
+
+/// Why a job's named configuration cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoConfig {
+    Unknown { name: String },
+    /// It was stored by another version, or by hand.
+    Unreadable { name: String, problem: String },
+}
+
+impl NoConfig {
+    fn held(self) -> Held {
+        match self {
+            Self::Unknown { name } => {
+                Held::rejected("unknown_voice_config", format!("there is no stored voice configuration {name:?}"))
+            }
+            Self::Unreadable { name, problem } => Held::rejected(
+                "unreadable_voice_config",
+                format!("the stored voice configuration {name:?} cannot be read: {problem}"),
+            ),
+        }
+    }
 }
 
 /// Delivers messages by voice.
@@ -80,7 +102,7 @@ impl VoiceDelivery {
         let now = admission.now;
         let (config, missing) = match admission.voice_config {
             Ok(config) => (config, None),
-            Err(name) => (unknown_config(), Some(name)),
+            Err(missing) => (unknown_config(), Some(missing)),
         };
         let id = Uuid::now_v7();
         let request = StoredRequest {
@@ -90,9 +112,7 @@ impl VoiceDelivery {
             voice_config: config,
         };
         let held = match missing {
-            Some(name) => {
-                Some(Held::rejected("unknown_voice_config", format!("there is no stored voice configuration {name:?}")))
-            }
+            Some(missing) => Some(missing.held()),
             None => self.hold(data, &request, id, now),
         };
         let status = held.as_ref().map_or(CallStatus::Accepted, |held| held.status);

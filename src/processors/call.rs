@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Accepted, Incoming, Processor, Via};
 use crate::call::{CallStatus, VoiceConfig};
 use crate::clock;
-use crate::delivery::{Admission, Dispatcher, Entry, MessageDeliveryService, Ready, Seat};
+use crate::delivery::{Admission, Dispatcher, Entry, MessageDeliveryService, NoConfig, Ready, Seat};
 use crate::job::{JobKind, VoiceConfigRef};
 use crate::queue::Permit;
 use crate::store::accept::{Acceptance, LeaseTo, NewCall};
@@ -31,9 +31,12 @@ impl VoiceCallProcessor {
         let now = clock::now();
         let prepare = |Incoming { job, via, place }: Incoming| {
             let JobKind::Call(data) = &job.kind else { return None };
-            let voice_config: Result<VoiceConfig, String> = match &data.voice_config {
+            let voice_config: Result<VoiceConfig, NoConfig> = match &data.voice_config {
                 VoiceConfigRef::Inline(config) => Ok((**config).clone()),
-                VoiceConfigRef::Name(name) => stored.get(name).cloned().ok_or_else(|| name.clone()),
+                VoiceConfigRef::Name(name) => match stored.get(name).cloned() {
+                    Some(read) => read.map_err(|problem| NoConfig::Unreadable { name: name.clone(), problem }),
+                    None => Err(NoConfig::Unknown { name: name.clone() }),
+                },
             };
             let Via { source, tenant, order } = via;
             let admission = Admission { voice_config, source, tenant, order, now };

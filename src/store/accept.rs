@@ -211,20 +211,18 @@ impl Store {
     }
 
     /// The stored configurations of these names.
-    pub async fn voice_configs_by_name(&self, names: &[String]) -> Result<HashMap<String, VoiceConfig>> {
+    pub async fn voice_configs_by_name(
+        &self,
+        names: &[String],
+    ) -> Result<HashMap<String, std::result::Result<VoiceConfig, String>>> {
         self.unit(async {
             let mut conn = self.conn().await?;
             let rows = sqlx::query!(r#"select name, config from voice_configs where name = any($1)"#, names)
                 .fetch_all(&mut *conn)
                 .await?;
             conn.done();
-            rows.into_iter()
-                .map(|row| {
-                    let config = serde_json::from_value(row.config)
-                        .map_err(|error| StoreError::Refused(format!("voice configuration {:?}: {error}", row.name)))?;
-                    Ok((row.name, config))
-                })
-                .collect()
+            let read = |config| serde_json::from_value(config).map_err(|error: serde_json::Error| error.to_string());
+            Ok(rows.into_iter().map(|row| (row.name, read(row.config))).collect())
         })
         .await
     }

@@ -312,8 +312,9 @@ async fn fill(tx: &mut sqlx::PgConnection, known: &Known, update: &CallUpdate, f
         return Ok(());
     }
     let facts = &update.facts;
-    let cost_source = facts.cost.as_ref().map(|_| "reported").or(estimate.as_ref().map(|_| "estimated"));
-    let cost = facts.cost.as_ref().or(estimate.as_ref());
+    let reported = facts.cost.as_ref().filter(|_| !(update.early_cost && known.cost_reported));
+    let cost_source = reported.map(|_| "reported").or(estimate.as_ref().map(|_| "estimated"));
+    let cost = reported.or(estimate.as_ref());
     let state = moves.unwrap_or(known.state);
     let live = matches!(state, AttemptState::Placed | AttemptState::Ringing | AttemptState::InProgress);
     // What came late or in the wrong order does not describe the call any more.

@@ -446,6 +446,24 @@ async fn an_end_that_a_webhook_tells_without_its_cost_is_looked_at_once_more() {
 }
 
 #[tokio::test]
+async fn an_early_cost_that_comes_late_does_not_replace_the_final_one() {
+    let ledger = Ledger::new().await;
+    let (_, attempt_id) = ledger.sending(new_call("ended", ADA)).await;
+    let told = async |cents: i64, early_cost| {
+        let mut update = CallUpdate { state: Some(AttemptState::Completed), early_cost, ..CallUpdate::default() };
+        update.attempt_id = Some(attempt_id);
+        update.facts.cost = Some(voxd::call::Money::usd(rust_decimal::Decimal::new(cents, 2)));
+        ledger.store.apply("bland_ai", &update, ToldBy::Webhook, HOUR).await.unwrap();
+        let cost = "select trim_scale(cost_amount)::text from call_attempts where id = $1";
+        sqlx::query_scalar::<_, String>(cost).bind(attempt_id).fetch_one(&ledger.db).await.unwrap()
+    };
+    assert_eq!(told(10, true).await, "0.1", "better than none");
+    assert_eq!(told(14, false).await, "0.14", "the final one replaces it");
+    assert_eq!(told(10, true).await, "0.14");
+    assert_eq!(told(15, false).await, "0.15", "a correction counts");
+}
+
+#[tokio::test]
 async fn a_phone_that_rang_was_dialled_whatever_its_platform_says_later() {
     let ledger = Ledger::new().await;
     let (call, attempt_id) = ledger.sending(new_call("rang", ADA)).await;

@@ -107,6 +107,7 @@ async fn the_outcome_queue_is_told_of_every_change_and_of_every_rejected_job() {
     assert_eq!((&data["status"], &data["metadata"]["campaign_id"]), (&json!("completed"), &json!("123")), "{data}");
     assert_eq!((&data["source"], &data["lead_id"]), (&json!("test"), &json!("lead-good")), "{data}");
     assert!(data["duration_seconds"].is_number() && data["cost_amount"].is_string(), "{data}");
+    assert_eq!(data["cost_source"], "reported", "{data}");
 }
 
 #[tokio::test]

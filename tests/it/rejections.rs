@@ -270,3 +270,25 @@ async fn a_rejected_call_can_be_asked_for_again_under_another_name_only() {
         .await;
     assert_eq!(world.story("twice").await.len(), 1, "a repeat changes nothing");
 }
+
+#[tokio::test]
+async fn a_stored_configuration_that_cannot_be_read_rejects_its_own_jobs_and_no_others() {
+    let world = World::new().await;
+    // As a later version, or a person, may have stored it.
+    sqlx::query("insert into voice_configs (name, config) values ('broken', '{\"platform\": \"bland_ai\", \"colour\": \"blue\"}')")
+        .execute(&world.db)
+        .await
+        .unwrap();
+    let mut broken = call_event("broken", &number(0, "0100"));
+    broken["data"]["voice_config"] = json!("broken");
+    let good = call_event("good", &number(1, "0100"));
+    // One batch, there before the first receive.
+    let batch = [Outgoing::new(broken.to_string()), Outgoing::new(good.to_string())];
+    assert!(world.producer().send_batch(&batch).await.iter().all(Result::is_ok));
+    let _daemon = world.daemon().await;
+    world.until_status("good", "completed").await;
+    world.until_status("broken", "rejected").await;
+    assert_eq!(world.status("broken").await.unwrap().1.as_deref(), Some("unreadable_voice_config"));
+    let detail: String = world.of("broken", "select status_detail from calls where event_id = $1").await;
+    assert!(detail.contains("\"broken\"") && detail.contains("colour"), "{detail}");
+}

@@ -64,6 +64,7 @@ pub fn read(call: &Value, ended: Ended, unknown: OnUnknown) -> CallUpdate {
         occurred_at: if has_ended { facts.ended_at } else { facts.started_at },
         opt_out: ending.is_some_and(|ending| ending.opt_out),
         resend_after: ending.and_then(|ending| ending.resend_after),
+        early_cost: false,
         facts,
     }
 }

@@ -64,7 +64,9 @@ pub fn normalize(body: &[u8]) -> Result<Vec<CallUpdate>, UnreadableWebhook> {
         return Ok(Vec::new());
     }
     if event != "call_started" {
-        return Ok(vec![record::read(call, Ended::Yes, OnUnknown::AskAgain)]);
+        let update = record::read(call, Ended::Yes, OnUnknown::AskAgain);
+        // Final is what the analysis tells, or the call when it is asked for; events may come in any order.
+        return Ok(vec![CallUpdate { early_cost: event == "call_ended", ..update }]);
     }
     let mut update = record::read(call, Ended::No, OnUnknown::AskAgain);
     update.state = Some(AttemptState::InProgress);

@@ -98,6 +98,7 @@ fn the_analysis_after_the_end_tells_the_same_end_and_adds_its_facts() {
     call["call_analysis"] = json!({ "call_summary": "They agreed.", "call_successful": true, "in_voicemail": false });
     let analyzed = normalized("call_analyzed", call).remove(0);
     assert_eq!((ended.state, &ended.reason), (analyzed.state, &analyzed.reason));
+    assert_eq!((ended.early_cost, analyzed.early_cost), (true, false));
     assert_eq!(ended.facts.summary, None);
     assert_eq!(analyzed.facts.summary.as_deref(), Some("They agreed."));
     assert_eq!(analyzed.facts.disposition.as_deref(), Some("successful"));
