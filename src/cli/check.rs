@@ -174,7 +174,9 @@ impl Check {
         let stored = context.store(config).await?.voice_configs_by_name(&names).await?;
         let read = |(name, config): (String, Result<VoiceConfig, String>)| match config {
             Ok(config) => Ok((name, config)),
-            Err(problem) => Err(CommandError::Failed(format!("the stored voice configuration {name:?} cannot be read: {problem}"))),
+            Err(problem) => {
+                Err(CommandError::Failed(format!("the stored voice configuration {name:?} cannot be read: {problem}")))
+            }
         };
         stored.into_iter().map(read).collect()
     }
@@ -244,9 +246,7 @@ fn find_call(finding: &mut Finding, job: &Job, voice: &VoiceDelivery, named: &BT
     let JobKind::Call(data) = &job.kind else { return };
     let voice_config = match &data.voice_config {
         VoiceConfigRef::Inline(config) => Ok((**config).clone()),
-        VoiceConfigRef::Name(name) => {
-            named.get(name).cloned().ok_or_else(|| NoConfig::Unknown { name: name.clone() })
-        }
+        VoiceConfigRef::Name(name) => named.get(name).cloned().ok_or_else(|| NoConfig::Unknown { name: name.clone() }),
     };
     if let Err(NoConfig::Unknown { name } | NoConfig::Unreadable { name, .. }) = &voice_config {
         let detail = format!("voice configuration {name:?} is not known here: give --voice-configs FILE or --stored");

@@ -34,9 +34,14 @@ pub struct Admission {
 /// Why a job's named configuration cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoConfig {
-    Unknown { name: String },
+    Unknown {
+        name: String,
+    },
     /// It was stored by another version, or by hand.
-    Unreadable { name: String, problem: String },
+    Unreadable {
+        name: String,
+        problem: String,
+    },
 }
 
 impl NoConfig {
