@@ -5,6 +5,7 @@
 //! Sound is mono PCM of 16 bits; a position is a count of samples from the start of the recognition, and every time in a
 //! transcript is on that clock. Nothing here knows a session, a job or a table.
 
+pub mod google;
 pub mod openai;
 pub mod recording;
 pub mod registry;

@@ -18,7 +18,8 @@ pub struct Engines {
 pub type Constructor = fn(&Config, &Lifecycle) -> Result<Engines, String>;
 
 /// One line per engine: a name and how to make it.
-pub const REGISTERED: &[(&str, Constructor)] = &[(super::openai::NAME, super::openai::from_config)];
+pub const REGISTERED: &[(&str, Constructor)] =
+    &[(super::google::NAME, super::google::from_config), (super::openai::NAME, super::openai::from_config)];
 
 /// The engine in use, or why there is none. Cheap to clone.
 #[derive(Clone)]
@@ -94,5 +95,16 @@ mod tests {
         assert!(reason(&[]).contains("speech.engine is not set"), "{}", reason(&[]));
         let misspelt = reason(&[("VOXD_SPEECH__ENGINE", "gogle")]);
         assert!(misspelt.contains("speech.engine is \"gogle\""), "{misspelt}");
+    }
+
+    #[test]
+    fn google_needs_a_project_unless_it_is_a_simulator() {
+        let google = ("VOXD_SPEECH__ENGINE", "google");
+        let none = reason(&[google, ("VOXD_SPEECH__GOOGLE__AUTHORIZE", "never")]);
+        assert!(none.contains("speech.google.project"), "{none}");
+        assert_eq!(reason(&[google, ("VOXD_SPEECH__GOOGLE__STT_ENDPOINT", "http://127.0.0.1:1")]), "");
+        let place = [("GOOGLE_CLOUD_PROJECT", "p"), ("VOXD_SPEECH__GOOGLE__STT_LOCATION", "eu")];
+        let elsewhere = reason(&[google, place[0], place[1], ("VOXD_SPEECH__GOOGLE__STT_MODEL", "chirp_2")]);
+        assert!(elsewhere.contains("us-central1"), "{elsewhere}");
     }
 }

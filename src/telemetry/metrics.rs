@@ -192,6 +192,28 @@ catalogue! {
     /// Time that a stage of a spoken turn took.
     Histogram TURN_STAGE: Seconds = "voxd_turn_stage_seconds" [stage] FAST;
 
+    // Speech
+    /// Streams of speech recognition that ended, by how: ok, over, idle, too_old, too_fast, token, or an error's kind.
+    Counter SPEECH_STREAMS: Count = "voxd_speech_streams_total" [engine, result];
+    /// Streams replaced because of their age, by how: planned (in a pause), forced (in the middle of speech).
+    Counter SPEECH_ROTATIONS: Count = "voxd_speech_rotations_total" [engine, kind];
+    /// Streams that got sound which another one had before.
+    Counter SPEECH_REPLAYS: Count = "voxd_speech_replays_total" [engine];
+    /// Sound that was sent again, by replay.
+    Histogram SPEECH_REPLAYED: Seconds = "voxd_speech_replayed_seconds" [engine] SLOW;
+    /// Words that two streams heard and that are told once.
+    Counter SPEECH_DROPPED_WORDS: Count = "voxd_speech_dropped_words_total" [engine];
+    /// Finals made of a stable interim, because its stream broke.
+    Counter SPEECH_PROMOTED: Count = "voxd_speech_promoted_total" [engine];
+    /// Streams that the engine ended because it was sent nothing.
+    Counter SPEECH_IDLE_ABORTS: Count = "voxd_speech_idle_aborts_total" [engine];
+    /// Streams replaced because they answered nothing to speech.
+    Counter SPEECH_STALLS: Count = "voxd_speech_stalls_total" [engine];
+    /// Requests to a speech engine that are no recognition streams, by method and result.
+    Counter SPEECH_REQUESTS: Count = "voxd_speech_requests_total" [engine, method, result];
+    /// Duration of those that succeeded.
+    Histogram SPEECH_REQUEST: Seconds = "voxd_speech_request_seconds" [engine, method] FAST;
+
     /// 1, with the version and the commit this binary was built from.
     Gauge BUILD_INFO: Count = "voxd_build_info" [version, commit];
 }
