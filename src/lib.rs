@@ -9,6 +9,7 @@
 //! | surfaces | [`http`], [`sim`], [`dev`] |
 //! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`], [`story`] |
 //! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`realtime`], [`analytics`] |
+//! | services | [`processors`], [`delivery`], [`webhooks`], [`reconcile`], [`outcomes`], [`analytics`], [`speech_jobs`], [`story`] |
 //! | edges | [`queue`], [`store`], [`platforms`], [`speech`] |
 //! | nouns and rules, no I/O | [`call`], [`job`], [`audio`], [`session`] |
 //! | ground | [`config`], [`telemetry`], [`health`], [`clock`], [`retry`], [`lifecycle`], [`egress`], [`text`] |
@@ -38,6 +39,7 @@ pub mod retry;
 pub mod session;
 pub mod sim;
 pub mod speech;
+pub mod speech_jobs;
 pub mod store;
 pub mod story;
 pub mod telemetry;

@@ -28,6 +28,7 @@ use crate::queue::{Sqs, SqsOptions};
 use crate::realtime::Sessions;
 use crate::reconcile::{self, Looker};
 use crate::speech::registry::SpeechRegistry;
+use crate::speech_jobs::SpeechWorker;
 use crate::store::Store;
 use crate::telemetry::metrics;
 use crate::webhooks::Webhooks;
@@ -93,11 +94,13 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
 
     lifecycle.spawn_critical("heartbeat", heartbeat(store.clone(), config.clone(), replica, lifecycle.clone()));
     let speech = SpeechRegistry::from_config(&config, &lifecycle);
-    let sessions = Sessions::new(store.clone(), speech, &config, replica, lifecycle.clone());
+    let sessions = Sessions::new(store.clone(), speech.clone(), &config, replica, lifecycle.clone());
     sessions.start(every, config.sessions.heartbeat(config.worker.lease), &lifecycle);
 
     let mut dispatcher = None;
     if config.has_role(Role::Worker) {
+        let jobs = SpeechWorker::new(&config, store.clone(), speech, replica).map_err(Failure::BadConfiguration)?;
+        lifecycle.spawn_critical("audio jobs", jobs.run(lifecycle.clone()));
         let policy = voice.policy().clone();
         let parts = DispatcherParts {
             store: store.clone(),
@@ -138,7 +141,7 @@ pub async fn serve_with(config: Config, given: Given, lifecycle: Lifecycle) -> R
         };
         Outcomes::new(&config, store.clone(), send).map_err(Failure::BadConfiguration)?.start(&lifecycle);
     }
-    let processors = ProcessorFactory::new(&store, &delivery, dispatcher.as_ref());
+    let processors = ProcessorFactory::new(&store, &delivery, dispatcher.as_ref(), config.outcome_queue());
     let state = HttpState {
         store: store.clone(),
         registry,
@@ -200,6 +203,9 @@ async fn give_back(store: &Store, sessions: &Sessions, replica: Uuid) {
     match sessions.stop().await {
         Ok(ended) => tracing::info!(ended, "sessions ended"),
         Err(error) => tracing::warn!(%error, "sessions could not be ended; the other replicas let them fail"),
+    }
+    if let Err(error) = store.release_speech_jobs(replica).await {
+        tracing::warn!(%error, "audio jobs could not be given back; their leases run out instead");
     }
     match store.release_all(replica).await {
         Ok(released) => tracing::info!(released, "leases given back"),

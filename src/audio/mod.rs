@@ -7,6 +7,7 @@
 //! Inside voxd sound is mono, signed 16 bit; a position is a count of samples from the start.
 
 pub mod buffer;
+pub mod chunks;
 pub mod decode;
 pub mod encode;
 pub mod format;
@@ -22,6 +23,7 @@ mod fuzz;
 use std::time::Duration;
 
 pub use buffer::AudioBufferManager;
+pub use chunks::chunks;
 pub use decode::{Decoder, Pick};
 pub use encode::Encoder;
 pub use format::{AudioFormat, Encoding};

@@ -23,7 +23,7 @@ pub use load::{ConfigError, DEFAULTS, Environment, Setting};
 pub use openai::{Detection, OpenAi, SoundFormat, TranscriptFormat};
 pub use secret::{Secret, webhook_signing_key};
 pub use sessions::Sessions;
-pub use speech::{Authorize, GoogleSpeech, Speech, endpoint_of};
+pub use speech::{Authorize, GoogleSpeech, Speech, SpeechJobs, endpoint_of};
 
 /// All settings. See `default.toml` for what each one means.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

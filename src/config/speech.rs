@@ -18,8 +18,50 @@ pub struct Speech {
     pub engine: String,
     /// BCP 47.
     pub language: String,
+    pub jobs: SpeechJobs,
     pub google: GoogleSpeech,
     pub openai: OpenAi,
+}
+
+/// Audio jobs from the queue.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpeechJobs {
+    pub max_concurrent: usize,
+    pub max_tries: u32,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub retry_initial: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub retry_max: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub fetch_timeout: Duration,
+    pub max_bytes: usize,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub max_audio: Duration,
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub chunk: Duration,
+}
+
+impl SpeechJobs {
+    fn problem(&self) -> Option<(&'static str, String)> {
+        let counts = [
+            ("max_concurrent", self.max_concurrent),
+            ("max_tries", self.max_tries as usize),
+            ("max_bytes", self.max_bytes),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
+            return Some((key, "is 0, expected at least 1".into()));
+        }
+        let least = Duration::from_secs(1);
+        let durations = [("fetch_timeout", self.fetch_timeout), ("max_audio", self.max_audio), ("chunk", self.chunk)];
+        let short = durations.into_iter().find(|(_, value)| *value < least);
+        short.map(|(key, _)| (key, "is shorter than 1s".into()))
+    }
 }
 
 /// Google Cloud Speech-to-Text v2 and Text-to-Speech v1.
@@ -111,6 +153,9 @@ impl Speech {
     pub(super) fn problem(&self) -> Option<(String, String)> {
         if self.language.is_empty() {
             return Some(("language".into(), "is empty, expected a BCP 47 language such as en-US".into()));
+        }
+        if let Some((key, problem)) = self.jobs.problem() {
+            return Some((format!("jobs.{key}"), problem));
         }
         let google = self.google.problem().map(|(key, problem)| (format!("google.{key}"), problem));
         google.or_else(|| self.openai.problem().map(|(key, problem)| (format!("openai.{key}"), problem)))

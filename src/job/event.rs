@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::envelope::Layout;
+use super::speech::{SynthesizeData, TranscribeData};
 use crate::call::status::text_enum;
 use crate::call::{Lead, VoiceConfig};
 
@@ -46,10 +47,10 @@ pub enum JobKind {
     Call(Box<CallData>),
     /// `voice.call.cancel_requested`
     Cancel(CancelData),
-    /// `voice.audio.transcribe_requested`; `data` as it came.
-    Transcribe(Value),
-    /// `voice.speech.synthesize_requested`; `data` as it came.
-    Synthesize(Value),
+    /// `voice.audio.transcribe_requested`
+    Transcribe(Box<TranscribeData>),
+    /// `voice.speech.synthesize_requested`
+    Synthesize(Box<SynthesizeData>),
 }
 
 /// All event types, as they stand in `type`.

@@ -11,6 +11,7 @@ mod hash;
 mod parse;
 mod read;
 mod schema;
+mod speech;
 mod validate;
 
 pub use event::{
@@ -19,4 +20,5 @@ pub use event::{
 pub use parse::{call_from_data, parse, voice_config_from_value};
 pub use read::MAX_MESSAGE_BYTES;
 pub use schema::{call_data_schema, schema, voice_config_schema};
+pub use speech::{Channel, PhraseData, SynthesizeData, TranscribeData, s3_place};
 pub use validate::check_voice_config;

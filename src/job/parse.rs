@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::envelope::{self, Event, Layout};
 use super::event::{CallData, CancelData, ContentHash, EVENT_TYPES, Job, JobKey, JobKind, RejectReason, Rejection};
 use super::read::{self, Fault};
+use super::speech::{SynthesizeData, TranscribeData};
 use super::{schema, validate};
 use crate::call::{FieldError, VoiceConfig};
 use crate::text::{nearest_hint, pointer_token};
@@ -90,8 +91,16 @@ fn kind(event_type: &str, data: &Value) -> Result<JobKind, Vec<FieldError>> {
             none_wrong(validate::cancel(&cancel))?;
             Ok(JobKind::Cancel(cancel))
         }
-        "voice.audio.transcribe_requested" => Ok(JobKind::Transcribe(data.clone())),
-        _ => Ok(JobKind::Synthesize(data.clone())),
+        "voice.audio.transcribe_requested" => {
+            let transcribe: TranscribeData = typed(data, schema::transcribe_shape())?;
+            none_wrong(validate::transcribe(&transcribe))?;
+            Ok(JobKind::Transcribe(Box::new(transcribe)))
+        }
+        _ => {
+            let synthesize: SynthesizeData = typed(data, schema::synthesize_shape())?;
+            none_wrong(validate::synthesize(&synthesize))?;
+            Ok(JobKind::Synthesize(Box::new(synthesize)))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::event::{CallData, CancelData};
 use super::parse::MAX_NAME_CHARS;
+use super::speech::{SynthesizeData, TranscribeData};
 use crate::call::{FieldError, VoiceConfig};
 use crate::text::{nearest_hint, pointer_token};
 
@@ -18,17 +19,14 @@ pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let call = generator.subschema_for::<CallData>();
     let cancel = generator.subschema_for::<CancelData>();
+    let transcribe = generator.subschema_for::<TranscribeData>();
+    let synthesize = generator.subschema_for::<SynthesizeData>();
     let variant = |event_type: &str, title: &str, data: Value| json!({ "title": title, "properties": { "type": { "const": event_type }, "data": data } });
-    let as_it_is = |what: &str| json!({ "type": "object", "description": what });
     let variants = json!([
         variant("voice.call.requested", "Place a call", call.to_value()),
         variant("voice.call.cancel_requested", "Cancel a scheduled call or end a live one", cancel.to_value()),
-        variant(
-            "voice.audio.transcribe_requested",
-            "Transcribe audio",
-            as_it_is("Audio (base64, https: or s3:) to a transcript")
-        ),
-        variant("voice.speech.synthesize_requested", "Synthesize speech", as_it_is("Text or SSML to audio")),
+        variant("voice.audio.transcribe_requested", "Transcribe audio", transcribe.to_value()),
+        variant("voice.speech.synthesize_requested", "Synthesize speech", synthesize.to_value()),
     ]);
     let name =
         |what: &str| json!({ "type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS, "description": what });
@@ -74,6 +72,16 @@ pub(super) fn config_shape() -> &'static Value {
 
 pub(super) fn cancel_shape() -> &'static Value {
     static SHAPE: LazyLock<Value> = LazyLock::new(shape::<CancelData>);
+    &SHAPE
+}
+
+pub(super) fn transcribe_shape() -> &'static Value {
+    static SHAPE: LazyLock<Value> = LazyLock::new(shape::<TranscribeData>);
+    &SHAPE
+}
+
+pub(super) fn synthesize_shape() -> &'static Value {
+    static SHAPE: LazyLock<Value> = LazyLock::new(shape::<SynthesizeData>);
     &SHAPE
 }
 

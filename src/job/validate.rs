@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::str::FromStr as _;
 
 use chrono::{DateTime, Datelike as _, Utc};
+use serde_json::{Map, Value};
 
 use super::event::{CallData, CancelData, VoiceConfigRef};
+use super::speech::{SynthesizeData, TranscribeData, s3_place};
 use crate::call::{FieldError, VoiceConfig};
 use crate::text::pointer_token;
 
@@ -20,6 +22,10 @@ pub(super) const MAX_REASON_CHARS: usize = 500;
 /// As compact JSON.
 pub(super) const MAX_METADATA_BYTES: usize = 16 * 1024;
 const MAX_FALLBACKS: usize = 8;
+const MAX_LANGUAGE_CHARS: usize = 64;
+/// As Google allows them.
+const MAX_PHRASES: usize = 500;
+const MAX_PHRASE_CHARS: usize = 100;
 
 pub(super) fn call(data: &CallData) -> Vec<FieldError> {
     let mut problems = Problems::default();
@@ -43,10 +49,7 @@ pub(super) fn call(data: &CallData) -> Vec<FieldError> {
             problems.0.extend(check_voice_config(config).into_iter().map(|problem| problem.below("/voice_config")));
         }
     }
-    let metadata_bytes = serde_json::to_vec(&data.metadata).map_or(0, |bytes| bytes.len());
-    if metadata_bytes > MAX_METADATA_BYTES {
-        problems.add("/metadata", format!("has {metadata_bytes} bytes, expected at most {MAX_METADATA_BYTES}"));
-    }
+    problems.metadata(&data.metadata);
     problems.time("/not_before", data.not_before);
     problems.time("/expires_at", data.expires_at);
     if let (Some(from), Some(until)) = (data.not_before, data.expires_at)
@@ -71,6 +74,76 @@ pub(super) fn cancel(data: &CancelData) -> Vec<FieldError> {
         problems.text("/source", Some(source), MAX_ID_CHARS);
     }
     problems.text("/reason", data.reason.as_deref(), MAX_REASON_CHARS);
+    problems.0
+}
+
+pub(super) fn transcribe(data: &TranscribeData) -> Vec<FieldError> {
+    let mut problems = Problems::default();
+    match (&data.audio, &data.audio_url) {
+        (Some(_), Some(_)) => {
+            problems.add("/audio_url", "stands beside audio, expected one of the two".into());
+        }
+        (None, None) => problems.add("/audio", "is missing, expected audio (base64) or audio_url".into()),
+        (Some(_), None) => match data.audio_bytes() {
+            Err(problem) => problems.add("/audio", problem),
+            Ok(bytes) if bytes.as_ref().is_none_or(Vec::is_empty) => {
+                problems.add("/audio", "is empty, expected a recording".into());
+            }
+            Ok(_) => {}
+        },
+        (None, Some(url)) => {
+            let known = match url.scheme() {
+                "https" | "http" => url.has_host(),
+                _ => s3_place(url).is_some(),
+            };
+            if !known {
+                problems.add("/audio_url", "is no address of a recording, expected https: or s3://bucket/key".into());
+            }
+        }
+    }
+    if let Err(problem) = data.audio_format() {
+        problems.add("/sample_rate", problem);
+    }
+    problems.text("/language", data.language.as_deref(), MAX_LANGUAGE_CHARS);
+    problems.text("/model", data.model.as_deref(), MAX_CONFIG_NAME_CHARS);
+    if data.phrases.len() > MAX_PHRASES {
+        problems.add("/phrases", format!("has {} entries, expected at most {MAX_PHRASES}", data.phrases.len()));
+    }
+    for (n, phrase) in data.phrases.iter().enumerate() {
+        problems.text(&format!("/phrases/{n}/text"), Some(&phrase.text), MAX_PHRASE_CHARS);
+        if !(phrase.boost > 0.0 && phrase.boost <= 20.0) {
+            problems
+                .add(&format!("/phrases/{n}/boost"), format!("is {}, expected more than 0, at most 20", phrase.boost));
+        }
+    }
+    problems.metadata(&data.metadata);
+    problems.0
+}
+
+pub(super) fn synthesize(data: &SynthesizeData) -> Vec<FieldError> {
+    let mut problems = Problems::default();
+    match (&data.text, &data.ssml) {
+        (Some(_), Some(_)) => problems.add("/ssml", "stands beside text, expected one of the two".into()),
+        (None, None) => problems.add("/text", "is missing, expected text or ssml".into()),
+        _ => {}
+    }
+    problems.text("/text", data.text.as_deref(), MAX_CONTENT_CHARS);
+    problems.text("/ssml", data.ssml.as_deref(), MAX_CONTENT_CHARS);
+    if data.text.as_deref().is_some_and(|text| !text.is_empty() && text.trim().is_empty()) {
+        problems.add("/text", "has white space only, expected something to say".into());
+    }
+    problems.text("/language", data.language.as_deref(), MAX_LANGUAGE_CHARS);
+    problems.text("/voice", data.voice.as_deref(), MAX_CONFIG_NAME_CHARS);
+    if !(0.25..=2.0).contains(&data.speaking_rate) {
+        problems.add("/speaking_rate", format!("is {}, expected 0.25 to 2.0", data.speaking_rate));
+    }
+    if let Err(problem) = data.audio_format() {
+        problems.add("/sample_rate", problem);
+    }
+    if data.output_url.as_ref().is_some_and(|url| s3_place(url).is_none()) {
+        problems.add("/output_url", "is not an address that can be written to, expected s3://bucket/key".into());
+    }
+    problems.metadata(&data.metadata);
     problems.0
 }
 
@@ -123,6 +196,13 @@ impl Problems {
             _ => return,
         };
         self.add(pointer, format!("{found}, expected text of 1 to {max_chars} characters"));
+    }
+
+    fn metadata(&mut self, metadata: &Map<String, Value>) {
+        let bytes = serde_json::to_vec(metadata).map_or(0, |bytes| bytes.len());
+        if bytes > MAX_METADATA_BYTES {
+            self.add("/metadata", format!("has {bytes} bytes, expected at most {MAX_METADATA_BYTES}"));
+        }
     }
 
     /// Postgres and most clients agree on these years.

@@ -6,6 +6,7 @@
 mod call;
 mod cancel;
 mod intake;
+mod speech;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::store::{Store, StoreError};
 pub use call::VoiceCallProcessor;
 pub use cancel::CancelProcessor;
 pub use intake::Intake;
+pub use speech::SpeechProcessor;
 
 /// A job on its way in, with what its carrier knows of it.
 pub struct Incoming {
@@ -68,12 +70,21 @@ pub struct ProcessorFactory {
 
 impl ProcessorFactory {
     /// `dispatcher`: where new calls go at once; without one (role `http` alone) a worker's sweep takes them.
-    pub fn new(store: &Store, delivery: &MessageDeliveryService, dispatcher: Option<&Dispatcher>) -> Self {
+    /// `outcome_queue`: where audio jobs tell their end.
+    pub fn new(
+        store: &Store,
+        delivery: &MessageDeliveryService,
+        dispatcher: Option<&Dispatcher>,
+        outcome_queue: Option<&str>,
+    ) -> Self {
         let call = VoiceCallProcessor::new(store.clone(), delivery.clone(), dispatcher.cloned());
         let cancel = CancelProcessor::new(store.clone());
         let mut processors: BTreeMap<&'static str, Arc<dyn Processor>> = BTreeMap::new();
         processors.insert("voice.call.requested", Arc::new(call));
         processors.insert("voice.call.cancel_requested", Arc::new(cancel));
+        let speech = Arc::new(SpeechProcessor::new(store.clone(), outcome_queue.map(str::to_owned)));
+        processors.insert("voice.audio.transcribe_requested", speech.clone());
+        processors.insert("voice.speech.synthesize_requested", speech);
         Self { store: store.clone(), processors: Arc::new(processors) }
     }
 

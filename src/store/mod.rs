@@ -23,6 +23,7 @@ pub mod retry_now;
 pub mod sessions;
 pub mod sessions_said;
 pub mod sessions_sweep;
+pub mod speech_jobs;
 pub mod story;
 pub mod suppressions;
 pub mod updates;

@@ -33,6 +33,7 @@ mod rejections;
 mod retell;
 mod sessions;
 mod sessions_store;
+mod speech_jobs;
 mod sqs_contract;
 mod story;
 mod suppressions;

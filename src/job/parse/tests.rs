@@ -183,6 +183,8 @@ fn table() -> Vec<(Value, Option<&'static str>, bool)> {
     // Beyond what the schema says.
     let worse = |event: Value, says| (event, Some(says), false);
     let cancel = |data: Value| event_of("voice.call.cancel_requested", data);
+    let transcribe = |data: Value| event_of("voice.audio.transcribe_requested", data);
+    let synthesize = |data: Value| event_of("voice.speech.synthesize_requested", data);
     let id = "0190a5f0-0000-7000-8000-000000000000";
     vec![
         good(example()),
@@ -199,8 +201,13 @@ fn table() -> Vec<(Value, Option<&'static str>, bool)> {
         good(cancel(json!({ "call_id": id }))),
         good(cancel(json!({ "source": "crm", "id": "lead-42-welcome", "reason": "came in" }))),
         good(cancel(json!({ "id": "lead-42-welcome" }))),
-        good(event_of("voice.audio.transcribe_requested", json!({ "anything": 1 }))),
-        good(event_of("voice.speech.synthesize_requested", json!({}))),
+        good(transcribe(json!({ "audio": "AAAA", "format": "mulaw" }))),
+        good(transcribe(
+            json!({ "audio_url": "https://example.com/a.wav", "language": "en-US", "phrases": [{ "text": "voxd" }] }),
+        )),
+        good(transcribe(json!({ "audio_url": "s3://bucket/a/b.wav", "channel": "left", "words": false }))),
+        good(synthesize(json!({ "text": "Hello", "voice": "alloy", "format": "opus", "sample_rate": 24000 }))),
+        good(synthesize(json!({ "ssml": "<speak>Hello</speak>", "output_url": "s3://bucket/hello.wav" }))),
         bad(with("/id", None), "/id: is missing, expected text that names the event for ever"),
         bad(with("/id", json!("")), "/id: is empty, expected text of 1 to 256 characters"),
         bad(with("/id", json!(7)), "/id: is not text, expected text of 1 to 256 characters"),
@@ -306,6 +313,26 @@ fn table() -> Vec<(Value, Option<&'static str>, bool)> {
         bad(cancel(json!({ "call_id": id, "id": "x" })), "/data/call_id: stands beside source or id"),
         bad(cancel(json!({ "call": id })), "/data/call: unknown field (did you mean \"call_id\"?)"),
         bad(event_of("voice.audio.transcribe_requested", json!([])), "/data: is not an object"),
+        bad(transcribe(json!({})), "/data/audio: is missing, expected audio (base64) or audio_url"),
+        bad(transcribe(json!({ "audio": "AAAA", "audio_url": "s3://b/k" })), "/data/audio_url: stands beside audio"),
+        bad(transcribe(json!({ "audio": "AAAA", "format": "mp3" })), "/data/format: unknown variant `mp3`"),
+        bad(transcribe(json!({ "audio": "AAAA", "lang": "en" })), "/data/lang: unknown field"),
+        worse(transcribe(json!({ "audio": "AAA*" })), "/data/audio: is not base64"),
+        worse(transcribe(json!({ "audio_url": "ftp://example.com/a.wav" })), "/data/audio_url: is no address"),
+        worse(transcribe(json!({ "audio_url": "s3://bucket" })), "/data/audio_url: is no address"),
+        worse(transcribe(json!({ "audio": "AAAA", "format": "pcm16", "sample_rate": 1 })), "/data/sample_rate: is 1"),
+        worse(
+            transcribe(json!({ "audio": "AAAA", "phrases": [{ "text": "x", "boost": 21 }] })),
+            "/data/phrases/0/boost: is 21",
+        ),
+        bad(synthesize(json!({})), "/data/text: is missing, expected text or ssml"),
+        bad(synthesize(json!({ "text": "x", "ssml": "y" })), "/data/ssml: stands beside text"),
+        worse(synthesize(json!({ "text": "x", "speaking_rate": 3 })), "/data/speaking_rate: is 3"),
+        worse(synthesize(json!({ "text": "x", "output_url": "https://example.com/" })), "/data/output_url: is not"),
+        worse(
+            synthesize(json!({ "text": "x", "format": "opus", "sample_rate": 44100 })),
+            "/data/sample_rate: is 44100",
+        ),
     ]
 }
 

@@ -114,7 +114,7 @@ impl Side {
             config: Arc::new(config),
             health: health.clone(),
             metrics: metrics::install(),
-            processors: ProcessorFactory::new(&store, &delivery, None),
+            processors: ProcessorFactory::new(&store, &delivery, None, None),
             webhooks: webhooks.clone(),
             policy,
             sessions,
