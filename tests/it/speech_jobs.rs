@@ -255,7 +255,7 @@ async fn a_crash_between_chunks_hears_nothing_twice_and_loses_nothing() {
     let starts: Vec<u64> =
         result["words"].as_array().unwrap().iter().map(|word| word["start_ms"].as_u64().unwrap()).collect();
     assert!(
-        starts.is_sorted() && starts.last().is_some_and(|last| *last > 10_000),
+        starts.is_sorted() && starts.last().is_some_and(|last| *last > 9_000),
         "on the recording's clock: {starts:?}"
     );
     assert_eq!(stage.world.count(kept).await, 0, "what is told is kept once");
