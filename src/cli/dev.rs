@@ -30,8 +30,8 @@ Examples:
                             a second one beside the first
   voxd dev --verbose        the daemon's own log on the terminal
 
-It runs the real daemon against a private Postgres, a local SQS and simulated platforms, each of which \
-shows at /_voxd/ what it was asked. Data stays in the directory from \
+It runs the real daemon against a private Postgres, a local SQS, simulated platforms, each of which \
+shows at /_voxd/ what it was asked, and a simulated Google Speech. Data stays in the directory from \
 run to run; remove the directory to drop it.
 
 In another terminal:  . .voxd/env && voxd calls list";
@@ -53,7 +53,7 @@ pub(super) struct Dev {
     /// Local SQS; 0: any free port
     #[arg(long, default_value_t = 8001)]
     sqs_port: u16,
-    /// The first simulated platform (Bland AI), the others at the next ones; 0: any free ports
+    /// The first simulated platform (Bland AI), the others and Google Speech at the next ones; 0: any free ports
     #[arg(long, default_value_t = 8002)]
     bland_port: u16,
     /// End when the sample calls have ended

@@ -1,4 +1,4 @@
-//! What surrounds the daemon in `voxd dev`: Postgres, SQS and the simulated platforms, in one directory.
+//! What surrounds the daemon in `voxd dev`: Postgres, SQS, the simulated platforms and Google Speech, in one directory.
 //!
 //! In the directory: `postgres/`, `sqs.json` (the queues, from stop to start), `runs` (how often it was started), `keys`
 //! (API keys for development), `env` (for other terminals), `voxd.log` (what the daemon logs).
@@ -16,6 +16,7 @@ use super::ports;
 use super::postgres::{Cluster, ClusterError, ClusterOptions, StopMode};
 use crate::config::{Config, ConfigError, Environment, PlatformConfig, Secret};
 use crate::queue::SqsOptions as SqsClientOptions;
+use crate::sim::google::{GoogleOptions, GoogleSim};
 use crate::sim::platform::{SimOptions, Simulator};
 use crate::sim::sqs::{SqsOptions, SqsServer};
 use crate::sim::{self, PLATFORMS};
@@ -74,6 +75,7 @@ pub struct Stack {
     pub cluster: Cluster,
     pub sqs: SqsServer,
     pub sims: Vec<Box<dyn Simulator>>,
+    pub google: GoogleSim,
     /// The daemon's side port, already ours; for it to take.
     pub http: Option<TcpListener>,
     pub http_addr: SocketAddr,
@@ -99,6 +101,9 @@ impl Stack {
         let sqs = ports::listen(options.sqs_port, "--sqs-port").await.map_err(StackError::Port)?;
         let platforms = ports::listen_from(options.bland_port, PLATFORMS.len(), "--bland-port").await;
         let platforms = platforms.map_err(StackError::Port)?;
+        let beside =
+            if options.bland_port == 0 { 0 } else { options.bland_port.saturating_add(PLATFORMS.len() as u16) };
+        let google = ports::listen(beside, "--bland-port").await.map_err(StackError::Port)?;
         let http_addr = http.local_addr().map_err(other("the side port"))?;
 
         let cluster = Cluster::start(&dir.join("postgres"), ClusterOptions::default(), progress).await?;
@@ -126,8 +131,11 @@ impl Stack {
             done(&format!("{name:<14} {}  simulated, shows what it was asked", sim::page(sim.as_ref())));
             sims.push(sim);
         }
+        let google_options = GoogleOptions { seed, ..GoogleOptions::default() };
+        let google = GoogleSim::start(google, google_options).map_err(other("the simulated Google Speech"))?;
+        done(&format!("google speech  {}  simulated, speaks and hears tones that carry text", google.endpoint()));
         let run = next_run(&dir.join("runs")).map_err(other(dir.join("runs").display().to_string()))?;
-        Ok(Self { dir, cluster, sqs, sims, http: Some(http), http_addr, run })
+        Ok(Self { dir, cluster, sqs, sims, google, http: Some(http), http_addr, run })
     }
 
     /// The daemon's settings: the given ones, pointed at this stack and at nothing else.
@@ -149,6 +157,13 @@ impl Stack {
             config.outcomes.signing_secret = Secret::new(format!("whsec_{key}"));
         }
         config.egress.allow_private_addresses = true;
+        if config.speech.engine.is_empty() {
+            config.speech.engine = "google".to_owned();
+        }
+        config.speech.google.project = "simulated".to_owned();
+        config.speech.google.credentials_file = PathBuf::new();
+        config.speech.google.stt_endpoint = self.google.endpoint();
+        config.speech.google.tts_endpoint = self.google.endpoint();
         // Addresses and keys are the simulators' own, whatever is set: a real account must not be reached.
         let settings: Vec<(String, String)> = self.sims.iter().flat_map(|sim| sim.environment()).collect();
         let settings = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -219,6 +234,7 @@ impl Stack {
         for sim in self.sims {
             sim.stop().await;
         }
+        self.google.stop().await;
         let queues = self.sqs.shutdown().await.map_err(other("keeping the queues"));
         let postgres = self.cluster.stop(StopMode::Fast).await;
         queues?;

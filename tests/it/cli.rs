@@ -446,6 +446,9 @@ async fn simulate_tells_addresses_keys_and_shows_what_arrived() {
     let line = BufReader::new(child.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap();
     let told: serde_json::Value = serde_json::from_str(&line).unwrap();
     let client = reqwest::Client::new();
+    let speech = told["google_speech"].as_str().unwrap();
+    assert_eq!(told["environment"]["VOXD_SPEECH__GOOGLE__STT_ENDPOINT"], speech);
+    tokio::net::TcpStream::connect(speech.strip_prefix("http://").unwrap()).await.unwrap();
     for (name, _) in voxd::sim::PLATFORMS {
         let platform = &told["platforms"][name];
         let base = platform["base_url"].as_str().unwrap();

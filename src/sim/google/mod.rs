@@ -97,6 +97,17 @@ impl GoogleSim {
         format!("http://{}", self.addr)
     }
 
+    /// Settings that point a daemon here.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let settings = [
+            ("VOXD_SPEECH__ENGINE", "google".to_owned()),
+            ("VOXD_SPEECH__GOOGLE__PROJECT", "simulated".to_owned()),
+            ("VOXD_SPEECH__GOOGLE__STT_ENDPOINT", self.endpoint()),
+            ("VOXD_SPEECH__GOOGLE__TTS_ENDPOINT", self.endpoint()),
+        ];
+        settings.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
     /// What came, oldest first: the newest 10,000 calls.
     pub fn calls(&self) -> Vec<Call> {
         self.core.journal.calls()

@@ -96,7 +96,7 @@ async fn rule_6_a_stream_without_sound_is_aborted() {
 /// Rule 7: five minutes, however well it is fed.
 #[tokio::test]
 async fn rule_7_a_stream_has_an_age() {
-    let sim = start(with(|options| options.speed = 600.0)).await;
+    let sim = start(with(|options| (options.speed, options.hearing.idle) = (600.0, NEVER))).await;
     let mut stream = Stream::open(&sim, vec![opening(config()), sound(vec![0; 320])]).await.unwrap();
     let input = stream.input.clone().unwrap();
     let feed = async {
@@ -140,7 +140,7 @@ async fn rule_11_times_come_from_bytes() {
 async fn rule_14_a_half_close_flushes() {
     // Its final would be minutes away.
     let sim = start(with(|options| {
-        options.hearing.final_delay = voxd::sim::google::Delay::Fixed(Duration::from_secs(100_000));
+        options.hearing.final_delay = voxd::sim::google::Delay::Fixed(NEVER);
     }))
     .await;
     let (responses, end) = hear(&sim, config(), &voxd::sim::tones::encode("to the end")).await;

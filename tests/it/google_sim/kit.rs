@@ -23,6 +23,8 @@ use voxd::sim::google::{Delay, GoogleOptions, GoogleSim, HearingOptions};
 use voxd::sim::tones;
 
 pub const RECOGNIZER: &str = "projects/p/locations/global/recognizers/_";
+/// Longer than any test, on any of their clocks.
+pub const NEVER: Duration = Duration::from_secs(100_000);
 /// Samples of a message: 100 ms.
 const STEP: usize = 1600;
 
