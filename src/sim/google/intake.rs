@@ -69,7 +69,7 @@ impl Intake {
 
     /// Whether a message of so many bytes ends within a sample.
     pub fn is_ragged(&self, bytes: usize) -> bool {
-        matches!(self.format, Format::Known(format) if frame_bytes(&format).is_some_and(|frame| bytes % frame != 0))
+        matches!(self.format, Format::Known(format) if frame_bytes(&format).is_some_and(|frame| !bytes.is_multiple_of(frame)))
     }
 
     /// How much sound has come: of raw formats by their bytes.
