@@ -155,12 +155,6 @@ impl Stream {
         Ok(Self { input: Some(input), output })
     }
 
-    pub fn send(&self, messages: Vec<StreamingRecognizeRequest>) {
-        if let Some(input) = &self.input {
-            messages.into_iter().for_each(|message| drop(input.send(message)));
-        }
-    }
-
     pub fn half_close(&mut self) {
         self.input = None;
     }
