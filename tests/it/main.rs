@@ -32,6 +32,7 @@ mod rates;
 mod rejections;
 mod retell;
 mod sessions;
+mod sessions_speech;
 mod sessions_store;
 mod speech_jobs;
 mod sqs_contract;
