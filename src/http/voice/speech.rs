@@ -19,8 +19,15 @@ use crate::realtime::{SessionError, Wish};
 use crate::session::SessionConfig;
 
 const MAX_TEXT_CHARS: usize = 5000;
-/// What voices are made at; the telephone's formats have their own.
-const USUAL_RATE_HZ: u32 = 24_000;
+
+/// Where no rate is asked for: what voices are made at, what Opus keeps whole at its bit rate, what the telephone has.
+fn usual_rate_hz(encoding: Encoding) -> u32 {
+    match encoding {
+        Encoding::Wav | Encoding::Pcm16 => 24_000,
+        Encoding::Opus => 16_000,
+        Encoding::Mulaw | Encoding::Alaw => 8000,
+    }
+}
 
 /// What is to be said.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -45,7 +52,7 @@ pub struct GenerateSpeechRequest {
     #[serde(default)]
     #[schema(value_type = Option<Encoding>)]
     format: Option<String>,
-    /// 24000 where absent, 8000 for `mulaw` and `alaw`.
+    /// 24000 where absent, 16000 for `opus`, 8000 for `mulaw` and `alaw`.
     #[serde(default)]
     sample_rate: Option<u32>,
 }
@@ -169,8 +176,7 @@ fn format(request: &GenerateSpeechRequest, wanted: Wanted) -> Result<AudioFormat
         (None, Wanted::Sound(Some(accepted))) => accepted,
         (named, _) => named.unwrap_or(Encoding::Wav),
     };
-    let usual = if matches!(encoding, Encoding::Mulaw | Encoding::Alaw) { 8000 } else { USUAL_RATE_HZ };
-    let format = AudioFormat::new(encoding, request.sample_rate.unwrap_or(usual), 1)
+    let format = AudioFormat::new(encoding, request.sample_rate.unwrap_or_else(|| usual_rate_hz(encoding)), 1)
         .map_err(|error| invalid("/sample_rate", error.to_string()))?;
     // Not every rate is one of Opus.
     Encoder::new(format.rate_hz, format).map_err(|error| invalid("/sample_rate", error.to_string()))?;
