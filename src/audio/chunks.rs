@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn short_sound_is_one_chunk_and_no_sound_none() {
-        assert_eq!(chunks(&[1; 16_000], 16_000, second()), [0..16_000]);
+        assert_eq!(chunks(&[1; 16_000], 16_000, second()), vec![0..16_000; 1]);
         assert!(chunks(&[], 16_000, second()).is_empty());
         assert_eq!(chunks(&[1; 16_001], 16_000, second()).len(), 2);
     }
