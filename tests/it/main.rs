@@ -13,6 +13,7 @@ mod dev_postgres;
 mod elevenlabs;
 mod example_platform;
 mod faults;
+mod google_engine;
 mod google_sim;
 mod harness;
 mod house;

@@ -3,7 +3,7 @@
 //! A service account's key makes its own tokens (a signed JWT, no request); other kinds ask Google for them. Tokens are
 //! cached and renewed before they expire by `google-cloud-auth`. A token that is refused all the same is thrown away once.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use http::{Extensions, HeaderMap};
@@ -25,7 +25,7 @@ pub struct Auth {
 impl Auth {
     /// # Errors
     /// The file cannot be read, or is no credentials file.
-    pub fn new(file: &PathBuf, quota_project: &str) -> Result<Self, String> {
+    pub fn new(file: &Path, quota_project: &str) -> Result<Self, String> {
         let key = match file.as_os_str().is_empty() {
             true => None,
             false => Some(read(file).map_err(|problem| format!("{}: {problem}", file.display()))?),
@@ -109,7 +109,7 @@ fn kind(key: &serde_json::Value) -> &str {
     key.get("type").and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
-fn read(file: &PathBuf) -> Result<serde_json::Value, String> {
+fn read(file: &Path) -> Result<serde_json::Value, String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     let key: serde_json::Value = serde_json::from_str(&text).map_err(|_| "is not JSON".to_owned())?;
     match kind(&key) {

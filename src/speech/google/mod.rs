@@ -56,7 +56,7 @@ pub fn from_config(config: &Config, lifecycle: &Lifecycle) -> Result<Engines, St
     };
     let auth = match unauthorized {
         // A file that is never shown to anybody need not be there.
-        true => auth::Auth::new(&std::path::PathBuf::new(), ""),
+        true => auth::Auth::new(std::path::Path::new(""), ""),
         false => auth::Auth::new(&settings.credentials_file, &settings.quota_project),
     };
     let auth = auth.map_err(|problem| format!("speech.google.credentials_file: {problem}"))?;

@@ -281,10 +281,9 @@ impl Endless {
         let late = limits.rotate_after + (limits.max_stream - limits.rotate_after) / 2;
         let kept = self.ring.end() - self.committed;
         let full = |percent: u64| kept >= limits.ring * percent / 100;
-        age >= limits.rotate_after && pause && (!self.utterances.is_open() || age >= late)
-            || full(70) && pause
-            || full(85) && quiet >= limits.ms(150)
-            || full(95)
+        let old = age >= limits.rotate_after && (!self.utterances.is_open() || age >= late);
+        let pressed = full(95) || (full(85) && quiet >= limits.ms(150));
+        (pause && (old || full(70))) || pressed
     }
 
     fn rotate(&mut self, now: Duration) {
