@@ -33,7 +33,7 @@ async fn rule_9_results_have_an_order() {
     let (begin, ended) = (SpeechEventType::SpeechActivityBegin, SpeechEventType::SpeechActivityEnd);
     assert_eq!(events, [begin, ended, begin, ended]);
     for response in &responses {
-        assert!(event(response).is_some() != !response.results.is_empty(), "one or the other: {response:?}");
+        assert!(event(response).is_some() == response.results.is_empty(), "one or the other: {response:?}");
     }
     let texts: Vec<_> = responses.iter().filter(|response| !response.results.is_empty()).collect();
     let shown: Vec<_> = texts.iter().map(|text| (joined(&text.results), text.results[0].is_final)).collect();
