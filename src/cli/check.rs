@@ -15,7 +15,7 @@ use crate::call::policy::Hold;
 use crate::call::{CallStatus, FieldError, VoiceConfig};
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::delivery::{Admission, NoConfig, VoiceDelivery, policy};
+use crate::delivery::{Admission, UnknownConfig, VoiceDelivery, policy};
 use crate::job::{self, CallData, Job, JobKind, VoiceConfigRef};
 use crate::platforms::{Encoding, PlatformRegistry, RequestPreview};
 use crate::store::accept::NewCall;
@@ -246,9 +246,9 @@ fn find_call(finding: &mut Finding, job: &Job, voice: &VoiceDelivery, named: &BT
     let JobKind::Call(data) = &job.kind else { return };
     let voice_config = match &data.voice_config {
         VoiceConfigRef::Inline(config) => Ok((**config).clone()),
-        VoiceConfigRef::Name(name) => named.get(name).cloned().ok_or_else(|| NoConfig::Unknown { name: name.clone() }),
+        VoiceConfigRef::Name(name) => named.get(name).cloned().ok_or_else(|| UnknownConfig(name.clone())),
     };
-    if let Err(NoConfig::Unknown { name } | NoConfig::Unreadable { name, .. }) = &voice_config {
+    if let Err(UnknownConfig(name)) = &voice_config {
         let detail = format!("voice configuration {name:?} is not known here: give --voice-configs FILE or --stored");
         return refuse(finding, "unknown_voice_config", &detail);
     }

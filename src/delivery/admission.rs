@@ -22,7 +22,7 @@ use crate::store::leases::LeasedCall;
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// The configuration that the job names or brings.
-    pub voice_config: Result<VoiceConfig, NoConfig>,
+    pub voice_config: Result<VoiceConfig, UnknownConfig>,
     /// `queue` or `api`.
     pub source: &'static str,
     pub tenant: Option<String>,
@@ -31,30 +31,13 @@ pub struct Admission {
     pub now: DateTime<Utc>,
 }
 
-/// Why a job's named configuration cannot be had.
+/// A job's named configuration is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoConfig {
-    Unknown {
-        name: String,
-    },
-    /// It was stored by another version, or by hand.
-    Unreadable {
-        name: String,
-        problem: String,
-    },
-}
+pub struct UnknownConfig(pub String);
 
-impl NoConfig {
+impl UnknownConfig {
     fn held(self) -> Held {
-        match self {
-            Self::Unknown { name } => {
-                Held::rejected("unknown_voice_config", format!("there is no stored voice configuration {name:?}"))
-            }
-            Self::Unreadable { name, problem } => Held::rejected(
-                "unreadable_voice_config",
-                format!("the stored voice configuration {name:?} cannot be read: {problem}"),
-            ),
-        }
+        Held::rejected("unknown_voice_config", format!("there is no stored voice configuration {:?}", self.0))
     }
 }
 

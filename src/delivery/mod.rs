@@ -25,7 +25,7 @@ mod sending;
 mod spending;
 mod sweeper;
 
-pub use admission::{Admission, NoConfig, VoiceDelivery};
+pub use admission::{Admission, UnknownConfig, VoiceDelivery};
 pub use budget::{UserBudgets, watch as watch_costs};
 pub use dispatcher::{Dispatcher, DispatcherParts, Entry, Ready};
 pub use seats::{Seat, Why};

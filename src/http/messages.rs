@@ -94,6 +94,7 @@ impl From<AcceptError> for Problem {
                 Kind::KeyReused,
                 "the same Idempotency-Key came before with another message, expected a new key",
             ),
+            AcceptError::Later(detail) => Problem::new(Kind::Unavailable, detail),
             AcceptError::Rejected(rejection) => {
                 Problem::invalid(vec![FieldError::new(rejection.field_path, rejection.detail)])
             }

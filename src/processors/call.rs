@@ -1,11 +1,13 @@
 //! `voice.call.requested`: places a call.
 
+use std::collections::{BTreeMap, HashMap};
+
 use async_trait::async_trait;
 
 use super::{Accepted, Incoming, Processor, Via};
 use crate::call::{CallStatus, VoiceConfig};
 use crate::clock;
-use crate::delivery::{Admission, Dispatcher, Entry, MessageDeliveryService, NoConfig, Ready, Seat};
+use crate::delivery::{Admission, Dispatcher, Entry, MessageDeliveryService, Ready, Seat, UnknownConfig};
 use crate::job::{JobKind, VoiceConfigRef};
 use crate::queue::Permit;
 use crate::store::accept::{Acceptance, LeaseTo, NewCall};
@@ -24,26 +26,55 @@ impl VoiceCallProcessor {
         Self { store, delivery, dispatcher }
     }
 
-    async fn prepare(&self, batch: Vec<Incoming>) -> Result<Vec<(NewCall, Option<Permit>)>, StoreError> {
+    /// The stored configurations that the batch names, by name; `Err`: stored, but this version cannot read it.
+    async fn stored_configs(&self, batch: &[Incoming]) -> Result<Stored, StoreError> {
         let names: Vec<String> = batch.iter().filter_map(|incoming| config_name(&incoming.job.kind)).collect();
-        let stored =
-            if names.is_empty() { Default::default() } else { self.store.voice_configs_by_name(&names).await? };
+        if names.is_empty() { Ok(Stored::default()) } else { self.store.voice_configs_by_name(&names).await }
+    }
+
+    fn prepare(&self, batch: Vec<Incoming>, stored: &Stored) -> Vec<(NewCall, Option<Permit>)> {
         let now = clock::now();
         let prepare = |Incoming { job, via, place }: Incoming| {
             let JobKind::Call(data) = &job.kind else { return None };
-            let voice_config: Result<VoiceConfig, NoConfig> = match &data.voice_config {
+            let voice_config = match &data.voice_config {
                 VoiceConfigRef::Inline(config) => Ok((**config).clone()),
-                VoiceConfigRef::Name(name) => match stored.get(name).cloned() {
-                    Some(read) => read.map_err(|problem| NoConfig::Unreadable { name: name.clone(), problem }),
-                    None => Err(NoConfig::Unknown { name: name.clone() }),
+                VoiceConfigRef::Name(name) => match stored.get(name) {
+                    Some(Ok(config)) => Ok(config.clone()),
+                    _ => Err(UnknownConfig(name.clone())),
                 },
             };
             let Via { source, tenant, order } = via;
             let admission = Admission { voice_config, source, tenant, order, now };
             Some((self.delivery.prepare(&job, data, admission), place))
         };
-        Ok(batch.into_iter().filter_map(prepare).collect())
+        batch.into_iter().filter_map(prepare).collect()
     }
+}
+
+/// Why each job of a batch has to wait for a replica that can read its configuration; with it waits what stands behind it in its
+/// message group.
+fn waiting(batch: &[Incoming], stored: &Stored) -> Vec<Option<String>> {
+    let mut held_groups = BTreeMap::new();
+    let held = |incoming: &Incoming| {
+        let group = incoming.via.order.as_ref().map(|(group, _)| group.clone());
+        let name = config_name(&incoming.job.kind)?;
+        let problem = stored.get(&name)?.as_ref().err()?;
+        Some((group, format!("the stored voice configuration {name:?} cannot be read by this version: {problem}")))
+    };
+    let mut reasons = Vec::with_capacity(batch.len());
+    for incoming in batch {
+        let group = incoming.via.order.as_ref().map(|(group, _)| group);
+        let behind = group.and_then(|group| held_groups.get(group).cloned());
+        let reason = behind.or_else(|| {
+            let (group, reason) = held(incoming)?;
+            if let Some(group) = group {
+                held_groups.insert(group, reason.clone());
+            }
+            Some(reason)
+        });
+        reasons.push(reason);
+    }
+    reasons
 }
 
 fn config_name(kind: &JobKind) -> Option<String> {
@@ -59,7 +90,24 @@ fn config_name(kind: &JobKind) -> Option<String> {
 #[async_trait]
 impl Processor for VoiceCallProcessor {
     async fn accept(&self, batch: Vec<Incoming>) -> Result<Vec<Accepted>, StoreError> {
-        let mut prepared = self.prepare(batch).await?;
+        let stored = self.stored_configs(&batch).await?;
+        let waiting = waiting(&batch, &stored);
+        let readable = batch.into_iter().zip(&waiting).filter(|(_, why)| why.is_none()).map(|(incoming, _)| incoming);
+        let mut accepted = self.accept_readable(readable.collect(), &stored).await?.into_iter();
+        let each = |why| match why {
+            Some(detail) => Some(Accepted::Later { detail }),
+            None => accepted.next(),
+        };
+        Ok(waiting.into_iter().filter_map(each).collect())
+    }
+}
+
+impl VoiceCallProcessor {
+    async fn accept_readable(&self, batch: Vec<Incoming>, stored: &Stored) -> Result<Vec<Accepted>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut prepared = self.prepare(batch, stored);
         // Only calls with a place are leased to this replica; the others wait for a sweep.
         let leased = prepared.iter().all(|(_, place)| place.is_some());
         let mut seats = Vec::with_capacity(prepared.len());
@@ -105,6 +153,8 @@ impl Processor for VoiceCallProcessor {
         Ok(accepted)
     }
 }
+
+type Stored = HashMap<String, Result<VoiceConfig, String>>;
 
 /// Where a call goes once it is accepted.
 enum Place {

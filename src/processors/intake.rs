@@ -15,6 +15,8 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics;
 
 const LEAVE_AFTER: Duration = Duration::from_secs(5);
+/// Until a replica of another version has had its chance.
+const LATER: Duration = Duration::from_secs(10);
 
 /// Accepts what the queues bring.
 pub struct Intake {
@@ -130,6 +132,14 @@ impl BatchHandler for Intake {
                                 dispositions[position] = Disposition::Delete { result: "duplicate" }
                             }
                             Accepted::KeyReused => rejected.push((position, Rejection::key_reused(key, pointer))),
+                            Accepted::Later { detail } => {
+                                tracing::error!(
+                                    id = key.id,
+                                    detail,
+                                    "not accepted; the message goes back to the queue"
+                                );
+                                dispositions[position] = Disposition::Leave { after: LATER };
+                            }
                         }
                     }
                 }

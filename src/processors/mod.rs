@@ -52,6 +52,8 @@ pub enum Accepted {
     Repeat { subject_id: Uuid },
     /// The name was used for another job.
     KeyReused,
+    /// Not by this replica and not now; nothing was kept.
+    Later { detail: String },
 }
 
 /// Accepts the jobs of one or more event types.
@@ -122,6 +124,7 @@ impl ProcessorFactory {
                 Ok(AcceptedCall { call_id: subject_id, thread_message_id: thread_message_id.ok_or_else(missing)? })
             }
             Some(Accepted::KeyReused) => Err(AcceptError::KeyReused),
+            Some(Accepted::Later { detail }) => Err(AcceptError::Later(detail)),
             Some(Accepted::New { .. }) | None => {
                 Err(AcceptError::Store(StoreError::Refused("the job made no call".into())))
             }
@@ -140,6 +143,9 @@ pub struct AcceptedCall {
 pub enum AcceptError {
     #[error("the same key was used for another message")]
     KeyReused,
+    /// A replica of another version may take it.
+    #[error("{0}")]
+    Later(String),
     #[error("{}", .0.detail_attribute())]
     Rejected(Rejection),
     #[error(transparent)]
