@@ -49,7 +49,8 @@ fn sources() -> Vec<Source> {
                 let inside = path.strip_prefix(&root).unwrap();
                 let room = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
                 let text = std::fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+                let code =
+                    text.split("#[cfg(test)]\nmod tests {").next().unwrap().replace("#[cfg(test)]\nmod tests;\n", "");
                 found.push(Source { path: inside.to_owned(), room, code });
             }
         }

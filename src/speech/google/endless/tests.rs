@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::super::answer::Event;
 use super::super::answer::{Piece, Word};
 use super::*;
 use crate::speech::SpeechErrorKind;
