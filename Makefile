@@ -33,7 +33,7 @@ deps: ## Installs missing system packages, or names them
 .PHONY: test
 test: deps .voxd/venv-moto/.done ## All tests (T="name" for some)
 	$(SAY) 'testing'
-	@cargo test --locked -- --test-threads=6 $(T)
+	@cargo test --locked -- --test-threads=4 $(T)
 
 .PHONY: lint
 lint: deps .voxd/venv-lint/.done ## Formatting, clippy, SQL, docs, dependencies, deployment files, house rules

@@ -25,7 +25,7 @@ What a call does is chosen by the last four digits of its number: 0100 completed
 at /_voxd/ (a page; a table for curl) and at /_voxd/journal (JSON). The simulated Google Speech (gRPC) speaks tones that carry \
 text and hears them; other speech it answers with its length. Ends at Ctrl-C and keeps nothing.";
 
-/// The simulated platforms, Google Speech and the local SQS alone, for a producer's own tests
+/// Simulated platforms, Google Speech and SQS alone, for a producer's own tests
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Simulate {

@@ -198,7 +198,7 @@ async fn the_exact_text_once_over_seventeen_minutes_of_rotations_breaks_and_stal
 async fn planned_rotations_send_nothing_twice_and_cost_what_google_bills() {
     // Room for a busy machine: streams may grow old, and are replaced long before.
     let hearing = HearingOptions { age: Duration::from_secs(3000), ..options().hearing };
-    let settings = [("GOOGLE__ROTATE_AFTER", "2s"), ("GOOGLE__MAX_STREAM", "45s"), ("GOOGLE__DRAIN", "20s")];
+    let settings = [("GOOGLE__ROTATE_AFTER", "500ms"), ("GOOGLE__MAX_STREAM", "45s"), ("GOOGLE__DRAIN", "20s")];
     let place = place(GoogleOptions { hearing, ..options() }, &settings).await;
     let (said, sound) = speech(9 * 60);
     let told = through(&place, wanted(), &sound).await;

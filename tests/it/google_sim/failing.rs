@@ -85,6 +85,7 @@ async fn rule_35_faults_happen_to_their_streams() {
 async fn rule_35_a_stalled_stream_ends_by_its_limits() {
     let sim = start(with(|options| {
         options.speed = 300.0;
+        options.hearing.age = Duration::from_secs(300);
         options.faults = vec![Fault::hearing(0, When::Open, What::Stall)];
     }))
     .await;

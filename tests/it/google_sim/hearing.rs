@@ -78,7 +78,8 @@ const IDLE: &str = "Stream timed out after receiving no more client requests.";
 /// Rule 6: without sound the stream ends, after the config alone too; messages without a byte are no sound.
 #[tokio::test]
 async fn rule_6_a_stream_without_sound_is_aborted() {
-    let sim = start(with(|options| options.speed = 100.0)).await;
+    let idle = Duration::from_secs(10);
+    let sim = start(with(|options| (options.speed, options.hearing.idle) = (100.0, idle))).await;
     assert_eq!(failure(&sim, vec![opening(config())]).await, (Code::Aborted, IDLE.to_owned()));
     assert_eq!(failure(&sim, vec![]).await, (Code::Aborted, IDLE.to_owned()));
     let mut stream = Stream::open(&sim, vec![opening(config()), sound(vec![0; 320])]).await.unwrap();
@@ -96,7 +97,8 @@ async fn rule_6_a_stream_without_sound_is_aborted() {
 /// Rule 7: five minutes, however well it is fed.
 #[tokio::test]
 async fn rule_7_a_stream_has_an_age() {
-    let sim = start(with(|options| (options.speed, options.hearing.idle) = (600.0, NEVER))).await;
+    let age = Duration::from_secs(300);
+    let sim = start(with(|options| (options.speed, options.hearing.age) = (600.0, age))).await;
     let mut stream = Stream::open(&sim, vec![opening(config()), sound(vec![0; 320])]).await.unwrap();
     let input = stream.input.clone().unwrap();
     let feed = async {

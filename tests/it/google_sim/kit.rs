@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tts::text_to_speech_client::TextToSpeechClient;
-use voxd::sim::google::{Delay, GoogleOptions, GoogleSim, HearingOptions};
+use voxd::sim::google::{Delay, GoogleOptions, GoogleSim, HearingOptions, SpeakingOptions};
 use voxd::sim::tones;
 
 pub const RECOGNIZER: &str = "projects/p/locations/global/recognizers/_";
@@ -31,12 +31,16 @@ const STEP: usize = 1600;
 /// Fifty times as fast as real.
 pub fn quick() -> GoogleOptions {
     let hearing = HearingOptions {
+        // A busy machine is no reason to be thrown out.
+        idle: NEVER,
+        age: NEVER,
         pace: 1000.0,
         interim_delay: Duration::ZERO,
         final_delay: Delay::Fixed(Duration::from_millis(600)),
         ..HearingOptions::default()
     };
-    GoogleOptions { speed: 50.0, hearing, ..GoogleOptions::default() }
+    let speaking = SpeakingOptions { input_idle: NEVER, ..SpeakingOptions::default() };
+    GoogleOptions { speed: 50.0, hearing, speaking, ..GoogleOptions::default() }
 }
 
 /// As [`quick`], with a change.

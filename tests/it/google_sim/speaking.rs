@@ -284,7 +284,7 @@ async fn rule_26_streams_have_an_order_voices_and_encodings() {
 /// Rule 26: five seconds without input end the stream, whatever it still has to say.
 #[tokio::test]
 async fn rule_26_a_stream_without_input_is_aborted() {
-    let sim = start(quick()).await;
+    let sim = start(with(|options| options.speaking.input_idle = Duration::from_secs(5))).await;
     let text = "Stream aborted due to long duration elapsed without input sent. Input must be sent continuously, at least every \
                 5s seconds.";
     for spoken in [false, true] {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use voxd::clock;
 
 /// How long anything may take that names no time of its own.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Polls until `probe` gives something; panics with `what` after a generous deadline. Nothing depends on how fast it is.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {

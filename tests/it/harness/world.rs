@@ -210,7 +210,7 @@ impl World {
             }
         };
         if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-            panic!("{event_id} did not become {wanted}: {:?}", self.story(event_id).await);
+            panic!("{event_id} did not become {wanted}:\n{}", self.lines(event_id).await.join("\n"));
         }
     }
 
@@ -248,6 +248,18 @@ impl World {
         sqlx::query_as(
             "select e.to_status, e.detail->>'reason' from call_events e join calls c on c.id = e.call_id
              where c.event_id = $1 and e.kind = 'status' order by e.id",
+        )
+        .bind(event_id)
+        .fetch_all(&self.db)
+        .await
+        .expect("a timeline")
+    }
+
+    /// All that a call went through, a line for each step.
+    pub async fn lines(&self, event_id: &str) -> Vec<String> {
+        sqlx::query_scalar(
+            "select to_char(e.at, 'HH24:MI:SS.MS ') || concat_ws(' ', e.kind, e.to_status, e.source, e.detail)
+             from call_events e join calls c on c.id = e.call_id where c.event_id = $1 order by e.id",
         )
         .bind(event_id)
         .fetch_all(&self.db)
