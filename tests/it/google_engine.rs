@@ -83,9 +83,13 @@ fn wanted() -> RecognitionConfig {
 
 /// Sends in steps of 100 ms, as fast as the fast clock goes.
 async fn feed(recognition: &Recognition, sound: &[i16]) {
+    feed_at(SPEED, recognition, sound).await;
+}
+
+async fn feed_at(speed: u32, recognition: &Recognition, sound: &[i16]) {
     let began = clock::monotonic();
     for (n, part) in sound.chunks(RATE / 10).enumerate() {
-        tokio::time::sleep_until(began + Duration::from_millis(100 * n as u64) / SPEED).await;
+        tokio::time::sleep_until(began + Duration::from_millis(100 * n as u64) / speed).await;
         if recognition.sound.send(part.to_vec()).await.is_err() {
             return;
         }
@@ -108,11 +112,15 @@ async fn rest(recognition: Recognition) -> Vec<Heard> {
 
 /// Feeds and listens at once: what is heard is taken as it comes.
 async fn through(place: &Place, config: RecognitionConfig, sound: &[i16]) -> Vec<Heard> {
+    through_at(SPEED, place, config, sound).await
+}
+
+async fn through_at(speed: u32, place: &Place, config: RecognitionConfig, sound: &[i16]) -> Vec<Heard> {
     let Recognition { sound: sender, mut heard } = place.registry.stt().unwrap().listen(config);
     let feeding = async {
         let (_, nothing) = tokio::sync::mpsc::channel(1);
         let recognition = Recognition { sound: sender, heard: nothing };
-        feed(&recognition, sound).await;
+        feed_at(speed, &recognition, sound).await;
     };
     let listening = async {
         let mut told = Vec::new();
@@ -194,17 +202,33 @@ async fn the_exact_text_once_over_seventeen_minutes_of_rotations_breaks_and_stal
     assert!(finals.windows(2).all(|two| two[0].end <= two[1].start + Duration::from_millis(50)), "{finals:?}");
 }
 
+/// A planned rotation waits for a pause in which all sound is sent. A machine that is too busy to catch up may miss every one
+/// of a round; each round must be exact, and one of a few must have rotated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn planned_rotations_send_nothing_twice_and_cost_what_google_bills() {
+    let mut rounds = Vec::new();
+    while rounds.iter().all(|streams| *streams < 2) {
+        assert!(rounds.len() < 6, "no round rotated: {rounds:?} streams");
+        rounds.push(a_round_of_planned_rotations().await);
+    }
+}
+
+/// Returns how many streams it took.
+async fn a_round_of_planned_rotations() -> usize {
+    const SLOWER: u32 = 15;
     // Room for a busy machine: streams may grow old, and are replaced long before.
     let hearing = HearingOptions { age: Duration::from_secs(3000), ..options().hearing };
-    let settings = [("GOOGLE__ROTATE_AFTER", "500ms"), ("GOOGLE__MAX_STREAM", "45s"), ("GOOGLE__DRAIN", "20s")];
-    let place = place(GoogleOptions { hearing, ..options() }, &settings).await;
-    let (said, sound) = speech(9 * 60);
-    let told = through(&place, wanted(), &sound).await;
+    let settings = [
+        ("GOOGLE__TIME_FACTOR", "15"),
+        ("GOOGLE__ROTATE_AFTER", "2s"),
+        ("GOOGLE__MAX_STREAM", "45s"),
+        ("GOOGLE__DRAIN", "20s"),
+    ];
+    let place = place(GoogleOptions { hearing, speed: f64::from(SLOWER), ..options() }, &settings).await;
+    let (said, sound) = speech(150);
+    let told = through_at(SLOWER, &place, wanted(), &sound).await;
     assert_eq!(text(&told), said);
     let calls = place.sim.calls_of(Method::StreamingRecognize);
-    assert!(calls.len() >= 2, "{} streams", calls.len());
     assert!(calls.iter().all(|call| call.ending == Some(Ending::Done)), "{calls:?}");
     let sent: Duration = calls.iter().map(|call| call.audio).sum();
     assert!(sent <= Duration::from_secs_f64(sound.len() as f64 / RATE as f64), "{sent:?}");
@@ -212,7 +236,8 @@ async fn planned_rotations_send_nothing_twice_and_cost_what_google_bills() {
     assert_eq!(usage(&told).billed, billed);
     let cost = place.registry.stt().unwrap().cost(&usage(&told)).unwrap();
     assert_eq!(cost.currency, "USD");
-    assert!(cost.amount > rust_decimal::Decimal::new(13, 2), "{cost}");
+    assert!(cost.amount > rust_decimal::Decimal::new(3, 2), "{cost}");
+    calls.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
